@@ -21,6 +21,7 @@ import venv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,36 +48,45 @@ def make(folder: Path, lock: Path, *, project: Path | None = None) -> Path:
     and threads at once. Raises CannotMakeError.
     """
     python = folder / "bin" / "python"
-    stamp = folder / f".made-from-{lock.stem}"
-    fingerprint = _fingerprint(folder, lock, project)
-    if _holds(python, stamp, fingerprint):
-        return python
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with alone(folder) as cut_short:
-        if _holds(python, stamp, fingerprint):
-            return python
-        print(f"Setting up {_short(folder)} from {_short(lock)} (once) ...", file=sys.stderr, flush=True)
+    metadata = b"" if project is None else (project / "pyproject.toml").read_bytes()
+    made_from = (lock.read_bytes(), sys.version.encode(), metadata)
+
+    def build(*, cut_short: bool) -> None:
         if cut_short or not _is_ours(python):
             _make_venv(folder)
         _install(python, "--no-deps", "--require-hashes", "--requirement", str(lock))
         if project is not None:
             # The build backend is in the lock; in an environment of its own it would come unpinned.
             _install(python, "--no-deps", "--no-build-isolation", "--editable", str(project))
-        stamp.write_text(fingerprint, encoding="utf-8")
+
+    once(folder, lock, made_from, build)
     return python
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[bool]:
-    """Hold ``folder`` for this process alone while others wait; give whether its last holder was cut short."""
-    with folder.with_name(folder.name + ".lock").open("a+", encoding="utf-8") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        held.seek(0)
-        cut_short = bool(held.read())
-        held.write("unfinished")
-        held.flush()
-        yield cut_short
-        held.truncate(0)
+class Build(Protocol):
+    """What fills a folder. ``cut_short``: an earlier build ended in the middle, and what is there is not to be used."""
+
+    def __call__(self, *, cut_short: bool) -> None: ...
+
+
+def once(folder: Path, lock: Path, made_from: Sequence[bytes], build: Build) -> None:
+    """Build ``folder`` unless it was already built, here, from the very same; one process at a time."""
+    stamp = folder / f".made-from-{lock.stem}"
+    fingerprint = hashlib.sha256(b"\0".join([str(folder).encode(), *made_from])).hexdigest()
+
+    def is_built() -> bool:
+        return stamp.exists() and stamp.read_text(encoding="utf-8") == fingerprint
+
+    if is_built():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(folder) as cut_short:
+        if is_built():
+            return
+        print(f"Setting up {_short(folder)} from {_short(lock)} (once) ...", file=sys.stderr, flush=True)
+        stamp.unlink(missing_ok=True)
+        build(cut_short=cut_short)
+        stamp.write_text(fingerprint, encoding="utf-8")
 
 
 def run(command: Sequence[str | Path], *, folder: Path | None = None) -> None:
@@ -88,19 +98,17 @@ def run(command: Sequence[str | Path], *, folder: Path | None = None) -> None:
         raise CannotMakeError(f"{said}\n\nSetting up failed: `{' '.join(words)}` ended with {done.returncode}.")
 
 
-def digest(*parts: bytes) -> str:
-    """Return a fingerprint of some parts in their order."""
-    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
-
-
-def _fingerprint(folder: Path, lock: Path, project: Path | None) -> str:
-    """Name what an environment was made from: the lock, the Python, its own place, and the project's metadata."""
-    metadata = b"" if project is None else (project / "pyproject.toml").read_bytes()
-    return digest(lock.read_bytes(), sys.version.encode(), str(folder).encode(), metadata)
-
-
-def _holds(python: Path, stamp: Path, fingerprint: str) -> bool:
-    return python.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == fingerprint
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Hold ``folder`` for this process alone while others wait; give whether its last holder was cut short."""
+    with folder.with_name(folder.name + ".lock").open("a+", encoding="utf-8") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.seek(0)
+        cut_short = bool(held.read())
+        held.write("unfinished")
+        held.flush()
+        yield cut_short
+        held.truncate(0)
 
 
 def _is_ours(python: Path) -> bool:

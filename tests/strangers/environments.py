@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.environment import ROOT, CannotMakeError, alone, digest, make, run
+from scripts.environment import ROOT, CannotMakeError, make, once, run
 
 PYTHON_STRANGERS = ("aiobotocore", "awscli", "boto3-2019", "boto3-newest")
 """Those that the tests call. Made on demand only: ``moto`` (benchmarks), ``nodejs`` (where there is no Node.js)."""
@@ -51,23 +51,20 @@ def javascript() -> JavaScript:
     node, npm = _node_and_npm()
     folder = KEPT / "javascript"
     pins = [PINS / "javascript" / name for name in (".npmrc", "package.json", "package-lock.json")]
-    stamp = folder / ".made-from-package-lock"
-    fingerprint = digest(*(pin.read_bytes() for pin in pins), str(node).encode())
-    KEPT.mkdir(exist_ok=True)
-    with alone(folder):
-        if not (stamp.exists() and stamp.read_text(encoding="utf-8") == fingerprint):
-            folder.mkdir(exist_ok=True)
-            stamp.unlink(missing_ok=True)
-            for pin in pins:
-                shutil.copy(pin, folder)
-            print("Setting up .strangers/javascript from package-lock.json (once) ...", file=sys.stderr, flush=True)
-            run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder=folder)
-            stamp.write_text(fingerprint, encoding="utf-8")
+
+    def build(*, cut_short: bool) -> None:
+        del cut_short  # `npm ci` begins from nothing each time
+        folder.mkdir(exist_ok=True)
+        for pin in pins:
+            shutil.copy(pin, folder)
+        run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder=folder)
+
+    once(folder, pins[-1], [*(pin.read_bytes() for pin in pins), str(node).encode()], build)
     return JavaScript(node, folder)
 
 
 def make_all() -> None:
-    """Make every stranger that the tests call, two at a time. Raises CannotMakeError for the first that cannot be made."""
+    """Make every stranger that the tests call, two at a time. Raises CannotMakeError."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         made = [pool.submit(python_of, name) for name in PYTHON_STRANGERS]
         made_javascript = pool.submit(javascript)
