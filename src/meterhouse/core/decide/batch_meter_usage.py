@@ -1,0 +1,314 @@
+"""BatchMeterUsage: up to 25 records of one product's usage, sent by its seller (contract §4).
+
+How a batch is judged. Most of what can be wrong with a record depends on whom and what it names, not on its hour or
+quantity, and sellers name the same customers and dimensions hour after hour. So the steps from COMBINATION to DIMENSION
+are judged once for each distinct identity and remembered beside the catalog (`Meant`), until the catalog changes; the
+rest is judged record by record. A record's first refusal is its least by step; the least of all records by (step,
+index) is the request's. That is the same as finishing each step for all records before the next begins.
+
+Only one step needs the ledger before the end: a replay is exempt from LICENSE_PERIOD, so a record outside its license's
+period is a refusal *unless it is kept already*. Such records are carried into the turn as `doubtful`, and so is the
+first refusal of the steps behind (TAGS, ALLOCATIONS).
+
+Then each record's outcome, in the order of `Outcome`: replay, subscription, key. Two records with one key in one batch:
+the second is judged as if it had been sent later.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from meterhouse.core.allocations import allocation_breach, allotments, tag_breach
+from meterhouse.core.call import Call, DoubleBilling, Following, Plan, RecordIds, Refusal, View, answered
+from meterhouse.core.catalog import Agreement, Catalog, IdenticalRepeat, Integration, Product
+from meterhouse.core.moment import SECOND, hour_of
+from meterhouse.core.outcome import STATUS_OF_OUTCOME, FaultCode, Outcome, Step
+from meterhouse.core.profile import Profile
+from meterhouse.core.quantity import micros_of as quantity_micros_of
+from meterhouse.core.shapes import (
+    BatchMeterUsageRequest,
+    BatchMeterUsageResult,
+    Timestamp,
+    UsageRecord,
+    UsageRecordResult,
+)
+from meterhouse.core.usage import Entry, Kept, Partition, RecordKey, Series, micros_of, text_of_id
+from meterhouse.core.window import window_breach
+
+Said = UsageRecord[Timestamp]
+
+_OF_REQUEST: Final = (FaultCode.INVALID_PRODUCT_CODE,)
+"""What refuses the request as such, so that no record is named."""
+
+
+class Meant(NamedTuple):
+    """Whom and what a record's names mean, for as long as the catalog stays as it is."""
+
+    refusal: Refusal | None
+    """The first that its names alone bring about (its place still to be filled in)."""
+    series: Series = Series("", "", "")
+    product: Product | None = None
+    license: Agreement | None = None
+    """The agreement named by the record's license, if it names one."""
+    agreements: tuple[Agreement, ...] = ()
+    """Those that may take the usage, in the order in which they are tried."""
+    suspended: bool = False
+    rivals: tuple[Series, ...] = ()
+    """The same usage under the other form of naming it."""
+
+
+class _Judged(NamedTuple):
+    """A record on its way into the turn."""
+
+    said: Said
+    key: RecordKey
+    timestamp_micros: int
+    quantity_micros: int
+    subscribed: bool
+    doubtful: bool
+    """Outside its license's period: refused, unless it is kept already."""
+    rivals: tuple[Series, ...]
+
+
+def plan_batch_meter_usage(call: Call[BatchMeterUsageRequest[Timestamp]], catalog: Catalog, now_micros: int) -> Plan:
+    """Judges what catalog and clock can settle. Raises the request's Fault; else says where to look."""
+    records = call.request.usage_records
+    if not records:
+        return answered(BatchMeterUsageResult([], []))
+    meanings = _meanings(call, catalog)
+    product = next((one.product for one in meanings if one.product is not None), None)
+    refusals = [
+        refusal
+        for index, (said, meant) in enumerate(zip(records, meanings, strict=True))
+        if (refusal := _first_refusal(index, said, meant, product, now_micros, call.profile)) is not None
+    ]
+    refusals.extend(_refusals_of_request(call, product))
+    first = min(refusals, default=None)
+    if first is not None and first.step < Step.LICENSE_PERIOD:
+        raise first.fault()
+    assert product is not None, "a batch whose product is unknown has been refused"
+    last_hour_micros = call.profile.last_hour_seconds * SECOND
+    judged = [_judge(said, meant, now_micros, last_hour_micros) for said, meant in zip(records, meanings, strict=True)]
+
+    def follow(view: View, record_ids: RecordIds) -> Following:
+        return _follow(judged, first, product.identical_repeat, view, record_ids)
+
+    return Plan(
+        follow,
+        Partition(call.region, product.code),
+        [one.key for one in judged],
+        rivals=[RecordKey(one.key.hour, series) for one in judged for series in one.rivals],
+    )
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def _meanings(call: Call[BatchMeterUsageRequest[Timestamp]], catalog: Catalog) -> list[Meant]:
+    seller, code = call.signer.account, call.request.product_code or None
+    remembered = catalog.remembered(("BatchMeterUsage", seller, code or ""))
+    meanings = []
+    for said in call.request.usage_records:
+        names = (said.customer_identifier, said.customer_aws_account_id, said.license_arn, said.dimension)
+        meant = remembered.get(names)
+        if meant is None:
+            meant = remembered[names] = _meaning(said, seller, code, catalog)
+        meanings.append(meant)
+    return meanings
+
+
+def _meaning(said: Said, seller: str, code: str | None, catalog: Catalog) -> Meant:
+    """The steps COMBINATION to DIMENSION as far as they depend on the record's names, first one wins."""
+    identifier, account, arn = said.customer_identifier or None, said.customer_aws_account_id, said.license_arn
+    if (identifier is None) == (account is None):
+        which = "neither" if account is None else "both"
+        return _refused(
+            Step.COMBINATION,
+            FaultCode.VALIDATION,
+            f"exactly one of CustomerIdentifier and CustomerAWSAccountId must be given, not {which}",
+        )
+    if arn is None and code is None:
+        return _refused(
+            Step.COMBINATION, FaultCode.VALIDATION, "a LicenseArn must be given where ProductCode is absent"
+        )
+    license_ = None if arn is None else catalog.agreement_of_license.get(arn)
+    product = catalog.products.get(code if code is not None else license_.product if license_ is not None else "")
+    if code is not None and (
+        product is None or product.seller != seller or product.integration is Integration.CONCURRENT
+    ):
+        return _refused(Step.PRODUCT, FaultCode.INVALID_PRODUCT_CODE, _bad_code(code, product, seller))
+    if arn is not None and (license_ is None or product is None or product.seller != seller):
+        return _refused(Step.PRODUCT, FaultCode.INVALID_LICENSE, "the LicenseArn names no license of this seller")
+    assert product is not None, "a record has a product by its code or by its license"
+    if license_ is not None and license_.product != product.code:
+        reason = "the LicenseArn is of another product than ProductCode names"
+        return _refused(Step.PRODUCT, FaultCode.INVALID_LICENSE, reason, product)
+    buyer = account or catalog.buyer_of_identifier.get((seller, identifier or ""))
+    if buyer is None or (identifier is not None and product.integration is Integration.CONCURRENT):
+        reason = "the CustomerIdentifier is no customer of this seller's product"
+        return _refused(Step.CUSTOMER, FaultCode.INVALID_CUSTOMER_IDENTIFIER, reason, product)
+    if license_ is not None and license_.buyer != buyer:
+        reason = "the LicenseArn is another customer's"
+        return _refused(Step.LICENSE_CUSTOMER, FaultCode.INVALID_LICENSE, reason, product)
+    if said.dimension not in catalog.dimensions[product.code]:
+        reason = f"{said.dimension!r} is no dimension of the product {product.code}"
+        return _refused(Step.DIMENSION, FaultCode.INVALID_USAGE_DIMENSION, reason, product)
+    agreements = catalog.agreements_of_buyer.get((product.code, buyer), ())
+    return Meant(
+        None,
+        Series(arn or "", buyer, said.dimension),
+        product,
+        license_,
+        (license_,) if license_ is not None else agreements,
+        catalog.suspended(buyer),
+        _rivals(product, license_, agreements, buyer, said.dimension),
+    )
+
+
+def _refused(step: Step, code: FaultCode, reason: str, product: Product | None = None) -> Meant:
+    return Meant(Refusal(step, -1, code, reason), product=product)
+
+
+def _bad_code(code: str, product: Product | None, seller: str) -> str:
+    if product is not None and product.seller == seller:
+        return f"the product {code} takes LicenseArn alone, no ProductCode"
+    return f"ProductCode {code} is no product of this account"
+
+
+def _rivals(
+    product: Product, license_: Agreement | None, agreements: tuple[Agreement, ...], buyer: str, dimension: str
+) -> tuple[Series, ...]:
+    """Only a legacy product takes both forms (contract §4, the double-billing trap)."""
+    if product.integration is not Integration.LEGACY:
+        return ()
+    if license_ is not None:
+        return (Series("", buyer, dimension),)
+    return tuple(Series(agreement.license_arn, buyer, dimension) for agreement in agreements)
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def _refusals_of_request(call: Call[BatchMeterUsageRequest[Timestamp]], product: Product | None) -> list[Refusal]:
+    """What the whole request may be refused for, whichever its records."""
+    refusals = []
+    if not call.region_is_served:
+        reason = f"the Region {call.region} is not served here"
+        refusals.append(Refusal(Step.REGION, -1, FaultCode.DISABLED_API, reason))
+    if product is not None and not product.serves(call.region):
+        reason = f"the product {product.code} is not served in the Region {call.region}"
+        refusals.append(Refusal(Step.PRODUCT_REGION, -1, FaultCode.DISABLED_API, reason))
+    return refusals
+
+
+def _first_refusal(
+    index: int, said: Said, meant: Meant, product: Product | None, now_micros: int, profile: Profile
+) -> Refusal | None:
+    """The least refusal of one record by step, LICENSE_PERIOD left out (it needs the ledger)."""
+    if said.quantity is not None and said.quantity_as_decimal is not None:
+        reason = "Quantity and QuantityAsDecimal must not both be given"
+        return Refusal(Step.COMBINATION, index, FaultCode.VALIDATION, reason)
+    if meant.product is not None and meant.product is not product:
+        reason = "the LicenseArn is of another product than the one before"
+        return Refusal(Step.PRODUCT, index, FaultCode.INVALID_LICENSE, reason)
+    if meant.refusal is not None:
+        return meant.refusal if meant.refusal.code in _OF_REQUEST else meant.refusal._replace(place=index)
+    assert product is not None, "a record that is not refused has a product"
+    breach = window_breach(
+        micros_of(said.timestamp), now_micros, profile.batch_window_seconds, profile, product.window_edge
+    )
+    if breach is not None:
+        return Refusal(Step.WINDOW, index, FaultCode.TIMESTAMP_OUT_OF_BOUNDS, f"the timestamp {breach}")
+    if said.usage_allocations is None:
+        return None
+    breach = tag_breach(said.usage_allocations, profile)
+    if breach is not None:
+        return Refusal(Step.TAGS, index, FaultCode.INVALID_TAG, breach)
+    breach = allocation_breach(said.usage_allocations, said.quantity, said.quantity_as_decimal, profile)
+    if breach is not None:
+        return Refusal(Step.ALLOCATIONS, index, FaultCode.INVALID_USAGE_ALLOCATIONS, breach)
+    return None
+
+
+# --- outcomes ---------------------------------------------------------------------------------------------------------
+
+
+def _judge(said: Said, meant: Meant, now_micros: int, last_hour_micros: int) -> _Judged:
+    timestamp_micros = micros_of(said.timestamp)
+    return _Judged(
+        said,
+        RecordKey(hour_of(timestamp_micros), meant.series),
+        timestamp_micros,
+        quantity_micros_of(said.quantity, said.quantity_as_decimal),
+        not meant.suspended
+        and any(one.takes(timestamp_micros, now_micros, last_hour_micros) for one in meant.agreements),
+        meant.license is not None and not meant.license.covers(timestamp_micros),
+        meant.rivals,
+    )
+
+
+class _Staged(NamedTuple):
+    """The view, with what this batch's earlier records add to it."""
+
+    view: View
+    added: dict[RecordKey, Kept]
+
+    def record(self, key: RecordKey) -> Kept | None:
+        return self.added.get(key) or self.view.record(key)
+
+
+def _follow(
+    judged: Sequence[_Judged], refusal: Refusal | None, repeat: IdenticalRepeat, view: View, record_ids: RecordIds
+) -> Following:
+    """Inside the turn. Raises the request's Fault where a doubtful record is no replay, or a later step refuses."""
+    for index, one in enumerate(judged):
+        if one.doubtful and not _is_replay(one, view.record(one.key)):
+            reason = "the timestamp lies outside the license's period"
+            raise Refusal(Step.LICENSE_PERIOD, index, FaultCode.INVALID_LICENSE, reason).fault()
+    if refusal is not None:
+        raise refusal.fault()
+    ids = record_ids(len(judged))
+    staged = _Staged(view, {})
+    results, entries, outcomes, warnings = [], [], [], []
+    for one, record_id in zip(judged, ids, strict=True):
+        kept = staged.record(one.key)
+        outcome = _outcome(one, kept)
+        if outcome is Outcome.ACCEPTED:
+            kept = staged.added[one.key] = Kept(one.quantity_micros, record_id)
+            allocations = allotments(one.said.usage_allocations)
+            entries.append(Entry(one.key, one.timestamp_micros, one.quantity_micros, record_id, allocations))
+            warnings.extend(_double_billings(one, record_id, staged))
+        outcomes.append(outcome)
+        results.append(_result(one.said, outcome, kept, repeat))
+    return Following(BatchMeterUsageResult(results, []), entries, (), bool(entries), outcomes, warnings)
+
+
+def _is_replay(one: _Judged, kept: Kept | None) -> bool:
+    return kept is not None and kept.quantity_micros == one.quantity_micros
+
+
+def _outcome(one: _Judged, kept: Kept | None) -> Outcome:
+    """In the order of precedence: replay, subscription, key."""
+    if _is_replay(one, kept):
+        return Outcome.REPLAYED
+    if not one.subscribed:
+        return Outcome.NOT_SUBSCRIBED
+    return Outcome.ACCEPTED if kept is None else Outcome.CONFLICTED
+
+
+def _result(said: Said, outcome: Outcome, kept: Kept | None, repeat: IdenticalRepeat) -> UsageRecordResult:
+    """Only a Success names a record id; a product may answer its replays as DuplicateRecord instead."""
+    if outcome is Outcome.REPLAYED and repeat is IdenticalRepeat.DUPLICATE_RECORD:
+        outcome = Outcome.CONFLICTED
+    status = STATUS_OF_OUTCOME[outcome]
+    record_id = text_of_id(kept.record_id) if kept is not None and status == "Success" else None
+    return UsageRecordResult(said, status, record_id)
+
+
+def _double_billings(one: _Judged, record_id: bytes, staged: _Staged) -> list[DoubleBilling]:
+    hour, series = one.key
+    found = ((rival, staged.record(RecordKey(hour, rival))) for rival in one.rivals)
+    return [
+        DoubleBilling(series.customer, series.dimension, hour, record_id, other.record_id)
+        for _rival, other in found
+        if other is not None
+    ]

@@ -1,0 +1,89 @@
+"""What a usage record means: whose usage of what (its series), of which hour, and what is kept of it.
+
+The *series* is the identity that repeats hour after hour; a ledger interns it as a small integer, so that a record key
+is (hour, series): time first, at the right edge of any index. The *record key* is what makes a record one: whoever
+comes second under the same key is a replay or a conflict, never a second record (contract §4, "Key").
+"""
+
+from decimal import Decimal
+from typing import NamedTuple
+
+from msgspec import Raw, Struct
+
+from meterhouse.core.moment import SECOND
+
+
+class Partition(NamedTuple):
+    """Where one request's records live: no key and no transaction ever spans two partitions."""
+
+    region: str
+    product: str
+    """The product's code."""
+
+
+class Series(NamedTuple):
+    """The identity of usage apart from its hour."""
+
+    license: str
+    """The license's ARN where the record names one, else empty: the two forms have separate keys (contract §4)."""
+    customer: str
+    """The buyer's AWS account id, whichever name the request used."""
+    dimension: str
+    workload: str = ""
+    """The resource id of the workload that metered itself, else empty."""
+    token: str = ""
+    """AgentCore's ClientToken, under which each record is one of its own; else empty."""
+
+
+class RecordKey(NamedTuple):
+    """At most one record is kept under a key within a partition."""
+
+    hour: int
+    """Hours since the epoch, UTC."""
+    series: Series
+
+
+class ClaimKey(NamedTuple):
+    """Something that happens at most once within a partition, under its kind."""
+
+    kind: str
+    key: str
+
+
+class Kept(NamedTuple):
+    """What a ledger remembers of a record: enough to tell a replay from a conflict."""
+
+    quantity_micros: int
+    record_id: bytes
+    """The 16 bytes of its MeteringRecordId."""
+
+
+class Allotment(Struct, frozen=True, gc=False, array_like=True):
+    """A part of a record's quantity and the tags it belongs to."""
+
+    quantity_micros: int
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+class Entry(NamedTuple):
+    """A record to be kept."""
+
+    key: RecordKey
+    timestamp_micros: int
+    """As said, unrounded."""
+    quantity_micros: int
+    record_id: bytes
+    allocations: tuple[Allotment, ...] = ()
+
+
+def micros_of(timestamp: int | Raw) -> int:
+    """The instant of a decoded timestamp: whole seconds, or a Raw of seconds with decimals (see `shapes`)."""
+    if isinstance(timestamp, int):
+        return timestamp * SECOND
+    return int(Decimal(bytes(timestamp).decode()) * SECOND)
+
+
+def text_of_id(record_id: bytes) -> str:
+    """The MeteringRecordId as clients see it: a lower-case UUID."""
+    digits = record_id.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -1,0 +1,1 @@
+"""Where entries are kept: the promises (`protocol`), how turns become groups (`gather`), and the engines."""
