@@ -64,9 +64,10 @@ def make(folder: Path, lock: Path, *, project: Path | None = None) -> Path:
 
 
 class Build(Protocol):
-    """What fills a folder. ``cut_short``: an earlier build ended in the middle, and what is there is not to be used."""
+    """What fills a folder."""
 
-    def __call__(self, *, cut_short: bool) -> None: ...
+    def __call__(self, *, cut_short: bool) -> None:
+        """Fill it. ``cut_short``: an earlier build ended in the middle, and what is there is not to be used."""
 
 
 def once(folder: Path, lock: Path, made_from: Sequence[bytes], build: Build) -> None:
