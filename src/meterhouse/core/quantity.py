@@ -16,8 +16,11 @@ MICROS: Final = 1_000_000
 PRICE_UNITS: Final = 100_000_000
 """Hundred-millionths in one US dollar: the smallest price, and the place to which amounts are rounded."""
 
+PRICE_PATTERN: Final = r"(0|[1-9][0-9]{0,17})(\.[0-9]{1,8})?"
+"""The form of a price, all of it."""
+
 _DECIMAL: Final = re.compile(DECIMAL_PATTERN.removesuffix("$") + r"\Z")
-_PRICE: Final = re.compile(r"(0|[1-9][0-9]{0,17})(\.[0-9]{1,8})?\Z")
+_PRICE: Final = re.compile(PRICE_PATTERN)
 
 
 @lru_cache(maxsize=16_384)
@@ -44,7 +47,7 @@ def price_units_of(text: str) -> int:
     """The hundred-millionths of a dollar in a price such as `"0.25"`; ValueError where it is no plain decimal of at
     most eight places.
     """
-    if not _PRICE.match(text):
+    if not _PRICE.fullmatch(text):
         raise ValueError(f"{text!r} is not a price: a plain decimal with up to 8 places is wanted")
     return _scaled(text, 8)
 

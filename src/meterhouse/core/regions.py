@@ -4,7 +4,10 @@ import re
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-_REGION: Final = re.compile(r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}")
+REGION_PATTERN: Final = r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}"
+"""The form of a Region's name, all of it."""
+
+_REGION: Final = re.compile(REGION_PATTERN)
 
 
 def well_formed(region: str) -> bool:
