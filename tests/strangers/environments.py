@@ -59,7 +59,7 @@ def javascript() -> JavaScript:
             shutil.copy(pin, folder)
         run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder=folder)
 
-    once(folder, pins[-1], [*(pin.read_bytes() for pin in pins), str(node).encode()], build)
+    once(folder, pins[-1], [pin.read_bytes() for pin in pins], build)
     return JavaScript(node, folder)
 
 
