@@ -88,6 +88,9 @@ BROKEN: list[tuple[Rule, dict[str, str]]] = [
     ),
     (rules.dependencies, {"/docs/decisions/dependencies.md": "| `msgspec` | x | fast |\n"}),
     (rules.dependencies, {"/tests/strangers/moto.in": "moto[server]\n"}),
+    (rules.locked, {"/pyproject.toml": PYPROJECT}),
+    (rules.locked, {"/requirements/run.lock": "msgspec==1\n", "/requirements/dev.lock": "msgspec==2\n"}),
+    (rules.locked, {"/tests/strangers/moto.in": "moto[server]\n", "/tests/strangers/moto.txt": "boto3==1\n"}),
 ]
 
 # A rule, then a tree that keeps it although it looks alike.
@@ -114,6 +117,7 @@ FINE: list[tuple[Rule, dict[str, str]]] = [
         {"cli.py": "engines = ('meterhouse.ledger.memory',)", "ledger/memory.py": "", "/pyproject.toml": PYPROJECT},
     ),
     (rules.changelog, {"/CHANGELOG.md": "# Changes\n\n## Unreleased\n"}),
+    (rules.locked, {"/requirements/run.lock": "a==1 \\\n", "/requirements/dev.lock": "a==1 \\\nb==1\n"}),
 ]
 
 RULES = sorted({rule for rule, _ in BROKEN}, key=lambda rule: rule.__name__)

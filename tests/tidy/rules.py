@@ -7,6 +7,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from tests.tidy.tables import (
     ALLOWED_NAMES,
@@ -31,6 +32,8 @@ from tests.tidy.tables import (
     UNDECLARED,
 )
 from tests.tidy.tree import PACKAGE, Tree
+
+STRANGERS = "tests/strangers/"
 
 
 def arrows(tree: Tree) -> Iterator[str]:
@@ -83,9 +86,7 @@ def purity(tree: Tree) -> Iterator[str]:
 
 def libraries(tree: Tree) -> Iterator[str]:
     """The package imports only libraries that it asks for, and those of its extras only where they are needed."""
-    project = tree.project.get("project", {})
-    assert isinstance(project, dict)
-    declared = {IMPORTED_AS.get(name, name) for name in _names(project.get("dependencies", []))}
+    declared = {IMPORTED_AS.get(name, name) for name in _names(_project(tree).get("dependencies", []))}
     for module in tree.package.values():
         for name, loading in module.imports:
             first = name.split(".")[0]
@@ -165,9 +166,7 @@ def length(tree: Tree) -> Iterator[str]:
 
 def alive(tree: Tree) -> Iterator[str]:
     """Every module is reached from a command, a public name or an entry point."""
-    project = tree.project.get("project", {})
-    assert isinstance(project, dict)
-    entries = [project.get("scripts", {}), *project.get("entry-points", {}).values()]
+    entries = [_project(tree).get("scripts", {}), *_project(tree).get("entry-points", {}).values()]
     waiting = [
         "meterhouse",
         "meterhouse.__main__",
@@ -217,19 +216,60 @@ def dependencies(tree: Tree) -> Iterator[str]:
         yield f"docs/decisions/dependencies.md: {name} has two rows"
 
 
-def _dependencies(tree: Tree) -> Iterator[str]:
-    project = tree.project.get("project", {})
-    assert isinstance(project, dict)
-    groups = tree.project.get("dependency-groups", {})
-    assert isinstance(groups, dict)
-    lists = [project.get("dependencies", []), *project.get("optional-dependencies", {}).values(), *groups.values()]
-    for requirements in lists:
-        yield from _names(requirement for requirement in requirements if isinstance(requirement, str))
+def locked(tree: Tree) -> Iterator[str]:
+    """Each dependency is in its lock file, and dev.lock holds all of run.lock, so that one environment fits both."""
+    run = _pins(tree, "requirements/run.lock")
+    dev = _pins(tree, "requirements/dev.lock")
+    for requirements, lock in ((_run_time(tree), run), (_declared(tree), dev)):
+        for name in sorted(set(requirements) - {name for name, _ in lock}):
+            yield f"requirements: {name} is missing in a lock file; run scripts/lock"
+    for name, version in sorted(run - dev):
+        yield f"requirements: run.lock has {name} {version}, dev.lock has not; run scripts/lock"
     for path, text in tree.files.items():
-        if path.startswith("tests/strangers/") and path.endswith(".in"):
-            yield from _names(line for line in text.splitlines() if line and not line.startswith("#"))
-        if path == "tests/strangers/javascript/package.json":
+        if path.startswith(STRANGERS) and path.endswith(".in"):
+            lock = _pins(tree, path.removesuffix(".in") + ".txt")
+            for name in sorted(set(_listed(text)) - {name for name, _ in lock}):
+                yield f"{path}: {name} is missing in its lock file; run scripts/lock"
+
+
+def _pins(tree: Tree, path: str) -> set[tuple[str, str]]:
+    """Return the names and versions in a lock file."""
+    return set(re.findall(r"^([\w.-]+)==(\S+)", tree.files.get(path, ""), re.MULTILINE))
+
+
+def _run_time(tree: Tree) -> Iterator[str]:
+    """Yield what the package and its extras ask for."""
+    for requirements in (
+        _project(tree).get("dependencies", []),
+        *_project(tree).get("optional-dependencies", {}).values(),
+    ):
+        yield from _names(requirements)
+
+
+def _declared(tree: Tree) -> Iterator[str]:
+    """Yield all that pyproject.toml asks for."""
+    yield from _run_time(tree)
+    for requirements in tree.pyproject.get("dependency-groups", {}).values():
+        yield from _names(requirement for requirement in requirements if isinstance(requirement, str))
+
+
+def _dependencies(tree: Tree) -> Iterator[str]:
+    """Yield all that pyproject.toml and the strangers ask for."""
+    yield from _declared(tree)
+    for path, text in tree.files.items():
+        if path.startswith(STRANGERS) and path.endswith(".in"):
+            yield from _listed(text)
+        if path == f"{STRANGERS}javascript/package.json":
             yield from re.findall(r'"(@[^"]+)":', text)
+
+
+def _listed(text: str) -> Iterator[str]:
+    yield from _names(line for line in text.splitlines() if line and not line.startswith("#"))
+
+
+def _project(tree: Tree) -> dict[str, Any]:
+    project: dict[str, Any] = tree.pyproject.get("project", {})
+    return project
 
 
 def _names(requirements: Iterable[str]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 from tests.tidy.tables import NOT_OURS
 
@@ -119,7 +120,7 @@ class Tree:
         return {path: text for path, text in self.files.items() if not NOT_OURS.search(path)}
 
     @cached_property
-    def project(self) -> dict[str, object]:
+    def pyproject(self) -> dict[str, Any]:
         """What pyproject.toml says."""
         return tomllib.loads(self.files.get("pyproject.toml", ""))
 
