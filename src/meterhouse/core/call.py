@@ -2,10 +2,10 @@
 
 A rule has two halves, because two different owners must be asked. The first, `plan_x(call, catalog, now)`, runs
 between two changes of the catalog: it judges everything that the catalog and the clock can settle, and says under
-which keys the ledger must be read. The second, `Plan.follow(view, ids)`, runs inside the ledger's turn, perhaps on another thread: it
-sees the view and nothing that can move, and says what follows. Every refusal that needs no ledger is raised by the first
-half, so a request that is refused costs no turn; where the order of precedence puts a refusal behind one that does need
-the ledger, the first half carries it over as a value.
+which keys the ledger must be read. The second, `Plan.follow(view, ids)`, runs inside the ledger's turn, perhaps on
+another thread and perhaps more than once: it sees the view and nothing that can move, and says what follows. Every
+refusal that needs no ledger is raised by the first half, so a request that is refused costs no turn; where the order of
+precedence puts a refusal behind one that does need the ledger, the first half carries it over as a value.
 """
 
 from collections.abc import Callable, Sequence
@@ -77,6 +77,17 @@ class DoubleBilling(NamedTuple):
     other_record_id: bytes
 
 
+class Attestation(NamedTuple):
+    """What a RegisterUsage answer is to attest: the service signs it once it is kept (contract §7)."""
+
+    product: str
+    key_version: int
+    nonce: str | None
+    issued_micros: int
+    key_rotated_micros: int | None
+    """Since when the version is rotated out; None while it is the newest."""
+
+
 class Following(NamedTuple):
     """What follows from a request: the answer, and what is to be kept."""
 
@@ -88,6 +99,8 @@ class Following(NamedTuple):
     outcomes: Sequence[Outcome] = ()
     """Of a batch's records, in order."""
     warnings: Sequence[DoubleBilling] = ()
+    attestation: Attestation | None = None
+    """What is still to be signed into the answer."""
 
 
 class Plan(NamedTuple):

@@ -3,8 +3,10 @@
 Every value is frozen; an instant is an integer of microseconds since the epoch. What a value is *now* (an agreement's
 state, a token's age) follows from its dates at each request and is never stored.
 
-`Catalog` is the index over them that requests read: plain dicts, changed only by `put` and `drop`, which an owner calls
-between requests. It holds at most one value per (kind, key), so applying the same change twice is the same as once.
+`Catalog` is the index over them that requests read: plain dicts, changed only by `put` and `drop_credential`, which an
+owner calls between requests. It holds at most one value per (kind, key), so applying the same change twice is the same
+as once, and facts may come in any order. What names a fact to others is fixed when it is made (a product's seller, an
+agreement's product, buyer, license and customer identifier): the indexes rely on it.
 """
 
 from collections.abc import Iterator
@@ -197,6 +199,18 @@ class RegistrationToken(Struct, frozen=True):
     issued_micros: int
 
 
+class ProductKey(Struct, frozen=True):
+    """A version of the key pair by which a product's registrations are signed."""
+
+    product: str
+    version: int
+    public_pem: str
+    sealed_private: bytes
+    made_micros: int
+    rotated_micros: int | None = None
+    """Since when a newer version has taken its place."""
+
+
 class OpenIdentity(Struct, frozen=True):
     """Whom calls without a known key act as under open auth (the catalog's `[open]` table)."""
 
@@ -207,8 +221,10 @@ class OpenIdentity(Struct, frozen=True):
 
 REMEMBERED_LIMIT: Final = 100_000
 """The most notes a rule keeps for one purpose; each is a few hundred bytes."""
+PURPOSES_LIMIT: Final = 10_000
+"""The most purposes for which notes are kept at a time."""
 
-Fact = Product | Agreement | Account | Workload | Credential | RegistrationToken | OpenIdentity
+Fact = Product | Agreement | Account | Workload | Credential | RegistrationToken | ProductKey | OpenIdentity
 
 KIND_OF: Final[dict[type, str]] = {
     Product: "product",
@@ -217,6 +233,7 @@ KIND_OF: Final[dict[type, str]] = {
     Workload: "workload",
     Credential: "credential",
     RegistrationToken: "token",
+    ProductKey: "product key",
     OpenIdentity: "open",
 }
 """The kind under which each class of fact is kept."""
@@ -237,12 +254,17 @@ def key_of(fact: Fact) -> str:
             return fact.access_key_id
         case RegistrationToken():
             return fact.token_sha256
+        case ProductKey():
+            return f"{fact.product}/{fact.version}"
         case OpenIdentity():
             return ""
 
 
 class Catalog:
-    """The facts that requests read, with the indexes they read them by. `revision` grows with every change."""
+    """The facts that requests read, with the indexes they read them by.
+
+    `revision` is that of the last change put here; whoever puts it sets it.
+    """
 
     def __init__(self) -> None:
         self.revision = 0
@@ -261,14 +283,21 @@ class Catalog:
         self.workloads: dict[str, Workload] = {}
         self.credentials: dict[str, Credential] = {}
         self.tokens: dict[str, RegistrationToken] = {}
+        self.product_keys: dict[str, dict[int, ProductKey]] = {}
+        """By product code, then by version."""
         self.open = OpenIdentity()
         self._remembered: dict[tuple[str, ...], dict[Any, Any]] = {}
+        self._waiting: dict[str, dict[str, Agreement]] = {}
+        """Agreements whose product is not known yet, by its code, then by id: they cannot name a customer before."""
 
     def remembered(self, purpose: tuple[str, ...]) -> dict[Any, Any]:
         """A rule's notes on what it derived from the facts, for one purpose: empty again after every change.
 
-        Whoever derives writes to it directly. It is emptied too when it has grown beyond `REMEMBERED_LIMIT`.
+        Whoever derives writes to it directly, and writes nothing that a caller can make up without end: notes are
+        bounded in number (`REMEMBERED_LIMIT`, `PURPOSES_LIMIT`; beyond them they are forgotten), not in size.
         """
+        if len(self._remembered) > PURPOSES_LIMIT:
+            self._remembered.clear()
         notes = self._remembered.setdefault(purpose, {})
         if len(notes) > REMEMBERED_LIMIT:
             notes.clear()
@@ -295,6 +324,8 @@ class Catalog:
             case Product():
                 self.products[fact.code] = fact
                 self.dimensions[fact.code] = {dimension.key: dimension for dimension in fact.dimensions}
+                for agreement in self._waiting.pop(fact.code, {}).values():
+                    self._name_customer(fact, agreement)
             case Agreement():
                 self._put_agreement(fact)
             case Account():
@@ -305,6 +336,8 @@ class Catalog:
                 self.credentials[fact.access_key_id] = fact
             case RegistrationToken():
                 self.tokens[fact.token_sha256] = fact
+            case ProductKey():
+                self.product_keys.setdefault(fact.product, {})[fact.version] = fact
             case OpenIdentity():
                 self.open = fact
 
@@ -322,6 +355,12 @@ class Catalog:
             sorted((*others, agreement), key=lambda one: (-one.start_micros, one.id))
         )
         product = self.products.get(agreement.product)
-        if agreement.customer_identifier is not None and product is not None:
+        if product is None:
+            self._waiting.setdefault(agreement.product, {})[agreement.id] = agreement
+        else:
+            self._name_customer(product, agreement)
+
+    def _name_customer(self, product: Product, agreement: Agreement) -> None:
+        if agreement.customer_identifier is not None:
             self.buyer_of_identifier[product.seller, agreement.customer_identifier] = agreement.buyer
             self.identifier_of_buyer[product.seller, agreement.buyer] = agreement.customer_identifier

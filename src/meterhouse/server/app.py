@@ -1,0 +1,188 @@
+"""The composition root, and the ASGI application: bytes in, bytes out.
+
+A request for the four operations is: received whole (`http.py` bounds it), passed through the gates, decoded, given to
+the house, encoded. Faults are translated here and nowhere else. Whatever else is raised is a bug, or the ledger's
+failure: logged with the request id, answered as AWS's own service would, and safe to retry.
+
+When the catalog moved while a turn was waiting, the whole judgment begins again at the first gate: a credential that
+was deleted meanwhile must not be honoured because it was looked up a moment too early.
+
+The wall clock and chance enter here.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import structlog
+
+from meterhouse.core.call import Call, DoubleBilling, Following
+from meterhouse.core.moment import HOUR, rfc3339
+from meterhouse.core.outcome import Fault, FaultCode
+from meterhouse.core.usage import text_of_id
+from meterhouse.ledger.protocol import Busy, LedgerFailure, Stale
+from meterhouse.server.chance import RandomIds
+from meterhouse.server.gates import GATES, Arrival, Edge
+from meterhouse.service.house import House
+from meterhouse.wire.codec import decode, encode
+from meterhouse.wire.faults import body_of, status_of
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+OWN_PREFIX: Final = "/_meterhouse/"
+"""A path that no AWS client uses: the control API, health and metrics live under it."""
+JUDGED_AGAIN_LIMIT: Final = 50
+"""How often a request begins again because the catalog moved, before it is told to come back later."""
+
+_AMZ_JSON: Final = (b"content-type", b"application/x-amz-json-1.1")
+_JSON: Final = (b"content-type", b"application/json")
+
+log = structlog.get_logger("meterhouse")
+
+
+def real_now_micros() -> int:
+    """The wall clock, in microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+class Response(NamedTuple):
+    """What goes back to a client."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Market(Protocol):
+    """What the application needs of the catalog's owner."""
+
+    async def refresh(self) -> None:
+        """Brings the catalog up to what the ledger holds."""
+
+
+class App:
+    """The ASGI application. `control` answers what lies under `/_meterhouse/`; `edge` and `house` all else."""
+
+    def __init__(self, house: House, market: Market, edge: Edge, control: Application) -> None:
+        self._house = house
+        self._market = market
+        self._edge = edge
+        self._control = control
+        self._request_ids = RandomIds()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request (ASGI)."""
+        if scope["type"] != "http":
+            return
+        if scope["path"] == "/" and scope["method"] == "POST":
+            response = await self.meter(scope, await _whole_body(scope, receive))
+        elif scope["path"].startswith(OWN_PREFIX):
+            await self._control(scope, receive, send)
+            return
+        else:
+            response = _elsewhere(scope["path"])
+        await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+        await send({"type": "http.response.body", "body": response.body})
+
+    async def meter(self, scope: Scope, body: bytes | None) -> Response:
+        """The answer to a `POST /`. `body` is None where it was too large to be read."""
+        arrival = Arrival(scope["headers"], scope["query_string"], self._request_ids.text(), real_now_micros())
+        arrival.body = body
+        try:
+            answer = await self._answer(arrival)
+        except Fault as fault:
+            return self._refused(arrival, fault)
+        except (Busy, LedgerFailure) as failure:
+            log.warning("unavailable", request_id=arrival.request_id, reason=str(failure))
+            message = "the ledger cannot keep usage at present; nothing of this request was acknowledged, try again"
+            return self._refused(arrival, Fault(FaultCode.SERVICE_UNAVAILABLE, message))
+        except Exception:  # a bug must not take the connection down, nor say more than that it is one
+            log.exception("bug", request_id=arrival.request_id)
+            message = f"an unexpected error; it is logged under the request id {arrival.request_id}"
+            return self._refused(arrival, Fault(FaultCode.INTERNAL_SERVICE_ERROR, message))
+        return Response(
+            200,
+            (_AMZ_JSON, _length(answer), (b"x-amzn-RequestId", arrival.request_id.encode())),
+            answer,
+        )
+
+    async def _answer(self, arrival: Arrival) -> bytes:
+        for _ in range(JUDGED_AGAIN_LIMIT):
+            for gate in GATES:
+                gate(self._edge, arrival)
+            profile = self._edge.profile
+            operation = arrival.operation
+            assert operation is not None, "a gate found it"
+            assert arrival.body is not None, "a gate saw it"
+            request = decode(arrival.body, operation.request, profile.hidden)
+            call = Call(request, arrival.signer, arrival.region, profile, self._edge.regions)
+            try:
+                following = await self._house.call(operation, call, arrival)
+            except Stale:
+                await self._market.refresh()
+                continue
+            _note(arrival, following)
+            return encode(following.answer, profile.hidden)
+        raise Busy("the catalog changes faster than requests can be judged by it")
+
+    def _refused(self, arrival: Arrival, fault: Fault) -> Response:
+        log.info(
+            "refused",
+            request_id=arrival.request_id,
+            operation=arrival.operation and arrival.operation.name,
+            account=arrival.signer.account or None,
+            fault=str(fault.code),
+            reason=fault.message,
+        )
+        body = body_of(fault)
+        name = str(fault.code).encode()
+        request_id = arrival.request_id.encode()
+        headers = (_AMZ_JSON, _length(body), (b"x-amzn-RequestId", request_id), (b"x-amzn-ErrorType", name))
+        return Response(status_of(fault.code), headers, body)
+
+
+async def _whole_body(scope: Scope, receive: Receive) -> bytes | None:
+    """The body, or None where it is too large; the connection has read it already, so this waits for nothing."""
+    if "meterhouse.body_too_large" in scope.get("extensions", ()):
+        return None
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body", False):
+        message = await receive()
+        body += message.get("body", b"")
+    return body
+
+
+def _elsewhere(path: str) -> Response:
+    """Another path is 404, another method on `/` is 405 (contract §1)."""
+    if path == "/":
+        body = b'{"message":"only POST is allowed here"}'
+        return Response(405, (_JSON, _length(body), (b"allow", b"POST")), body)
+    body = b'{"message":"nothing is here; the service answers POST /"}'
+    return Response(404, (_JSON, _length(body)), body)
+
+
+def _length(body: bytes) -> tuple[bytes, bytes]:
+    return b"content-length", b"%d" % len(body)
+
+
+def _note(arrival: Arrival, following: Following) -> None:
+    log.debug("accepted", request_id=arrival.request_id, kept=len(following.entries))
+    for warning in following.warnings:
+        _warn(arrival, warning)
+
+
+def _warn(arrival: Arrival, warning: DoubleBilling) -> None:
+    log.warning(
+        "double_billing_warning",
+        request_id=arrival.request_id,
+        customer=warning.customer,
+        dimension=warning.dimension,
+        hour=rfc3339(warning.hour * HOUR),
+        record_id=text_of_id(warning.record_id),
+        other_record_id=text_of_id(warning.other_record_id),
+    )

@@ -1,0 +1,155 @@
+"""The gates that every metering request passes before its body is read, as one list in the order of precedence.
+
+A gate looks at what arrived, adds what it found out, and raises the Fault of whoever may not go on (contract §1: size →
+operation → authentication → authorization → throttle; syntax and constraints follow in the codec).
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Final, NamedTuple, Protocol
+from urllib.parse import parse_qs
+
+from meterhouse.core.call import Signer
+from meterhouse.core.catalog import Catalog, Credential, OpenIdentity, Workload
+from meterhouse.core.outcome import Fault, FaultCode
+from meterhouse.core.profile import Profile
+from meterhouse.service.operations import OPERATIONS, Operation
+from meterhouse.wire.policy import access_denied, policy_of
+from meterhouse.wire.signature import SignedRequest, read_key_and_region, read_signature, sha256_hex
+from meterhouse.wire.sigv4 import SigningCredentials, authenticate, expired_token
+
+_ACCOUNT_ID: Final = re.compile(r"[0-9]{12}")
+
+TARGET_PREFIX: Final = b"AWSMPMeteringService."
+API_VERSION: Final = "2016-01-14"
+BODY_LIMIT_BYTES: Final = 1_048_576
+"""A body of this size or more is refused (contract §1)."""
+DEFAULT_REGION: Final = "us-east-1"
+"""The Region of a call under open auth that names none, where neither the catalog nor `--region` does."""
+
+
+class Secrets(Protocol):
+    """Where a credential's sealed secrets are opened."""
+
+    def secret_of(self, credential: Credential) -> tuple[str, str | None]:
+        """The secret access key and the session token."""
+
+
+class Edge(NamedTuple):
+    """What the gates judge by."""
+
+    catalog: Catalog
+    secrets: Secrets
+    profile: Profile
+    regions: AbstractSet[str] | None
+    """Served Regions; None: every well-formed one."""
+    first_region: str | None
+    """The first `--region`."""
+    open_auth: bool
+
+
+class Arrival:
+    """A request as it came, and what the gates found out about it."""
+
+    __slots__ = ("body", "headers", "operation", "policy", "query", "received_micros", "region", "request_id", "signer")
+
+    def __init__(
+        self, headers: Sequence[tuple[bytes, bytes]], query: bytes, request_id: str, received_micros: int
+    ) -> None:
+        self.headers = headers
+        self.query = query
+        self.request_id = request_id
+        self.received_micros = received_micros
+        """Real time."""
+        self.body: bytes | None = None
+        """None where it was too large to be read."""
+        self.operation: Operation | None = None
+        self.signer = Signer("", "")
+        self.policy: str | None = None
+        """The signer's policy document; None: everything here is allowed."""
+        self.region = ""
+
+
+def check_size(_edge: Edge, arrival: Arrival) -> None:
+    """Less than a mebibyte."""
+    if arrival.body is None or len(arrival.body) >= BODY_LIMIT_BYTES:
+        message = f"the body has {BODY_LIMIT_BYTES:,} bytes or more; a request must be less than 1 MB"
+        raise Fault(FaultCode.REQUEST_ENTITY_TOO_LARGE, message)
+
+
+def find_operation(edge: Edge, arrival: Arrival) -> None:
+    """`X-Amz-Target`, or else `Action` with `Version`, in a header or the query; the target wins."""
+    named = dict(arrival.headers)
+    target = named.get(b"x-amz-target")
+    if target is not None:
+        known = target.startswith(TARGET_PREFIX)
+        name = target.removeprefix(TARGET_PREFIX).decode("latin-1")
+    else:
+        query = parse_qs(arrival.query.decode("latin-1"), keep_blank_values=True)
+        name, version = (
+            named[header].decode("latin-1") if header in named else query.get(parameter, [""])[-1]
+            for header, parameter in ((b"action", "Action"), (b"version", "Version"))
+        )
+        known = version == API_VERSION
+    if not known or name not in OPERATIONS or name not in edge.profile.operations:
+        raise Fault(FaultCode.UNKNOWN_OPERATION, "the request names no operation of this service")
+    arrival.operation = OPERATIONS[name]
+
+
+def authenticate_signer(edge: Edge, arrival: Arrival) -> None:
+    """Who signed, and for which Region: strictly by the signature, or as the catalog says under open auth."""
+    assert arrival.body is not None, "the size is judged first"
+    signed = SignedRequest("POST", arrival.headers, sha256_hex(arrival.body), b"/", arrival.query)
+    if edge.open_auth:
+        arrival.signer, arrival.region = _open_signer(edge, *read_key_and_region(signed))
+        return
+    signature = read_signature(signed)
+    credential = edge.catalog.credentials.get(signature.access_key_id)
+    keys = None if credential is None else _keys(edge.secrets, credential)
+    authenticate(signed, signature, keys, arrival.received_micros)
+    assert credential is not None, "an unknown key does not authenticate"
+    arrival.signer = Signer(credential.account, credential.principal, _live_workload(edge.catalog, credential))
+    arrival.policy = credential.policy
+    arrival.region = signature.region
+
+
+def check_policy(edge: Edge, arrival: Arrival) -> None:
+    """Whether the signer's policy allows the operation; open auth judges none."""
+    if edge.open_auth:
+        return
+    assert arrival.operation is not None, "the operation is found first"
+    if not policy_of(arrival.policy).allows(arrival.operation.name):
+        raise access_denied(arrival.signer.principal, arrival.operation.name)
+
+
+Gate = Callable[[Edge, Arrival], None]
+
+GATES: Final[Sequence[Gate]] = (check_size, find_operation, authenticate_signer, check_policy)
+
+
+def _keys(secrets: Secrets, credential: Credential) -> SigningCredentials:
+    secret, session_token = secrets.secret_of(credential)
+    return SigningCredentials(credential.access_key_id, secret, session_token, credential.expires_micros)
+
+
+def _live_workload(catalog: Catalog, credential: Credential) -> Workload | None:
+    """The workload that the credentials were handed to; once it was ended by a call they are refused (contract §3)."""
+    workload = None if credential.workload is None else catalog.workloads.get(credential.workload)
+    if workload is not None and workload.ended_micros is not None:
+        raise expired_token()
+    return workload
+
+
+def _open_signer(edge: Edge, access_key_id: str | None, region: str | None) -> tuple[Signer, str]:
+    """Contract §2, `--auth open`: a known key keeps its account, a 12-digit one is one, all else is `[open]`."""
+    fallback: OpenIdentity = edge.catalog.open
+    region = region or fallback.region or edge.first_region or DEFAULT_REGION
+    credential = None if access_key_id is None else edge.catalog.credentials.get(access_key_id)
+    if credential is not None:
+        signer = Signer(credential.account, credential.principal, _live_workload(edge.catalog, credential))
+    elif access_key_id is not None and _ACCOUNT_ID.fullmatch(access_key_id):
+        signer = Signer(access_key_id, f"arn:aws:iam::{access_key_id}:root")
+    else:
+        signer = Signer(fallback.account, f"arn:aws:iam::{fallback.account}:root", fallback.workload)
+    return signer, region

@@ -1,0 +1,80 @@
+"""What a server can be told, each setting once: the command line's flags and the METERHOUSE_… variables alike."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from meterhouse.core.profile import NEWEST, Profile
+from meterhouse.core.regions import well_formed
+
+LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+MEMORY: Final = "memory"
+"""The `--data` of a ledger that is gone when the server stops."""
+
+
+class Auth(StrEnum):
+    """Whether signatures and policies are judged."""
+
+    STRICT = "strict"
+    OPEN = "open"
+
+
+class ClockMode(StrEnum):
+    """Whether the clock can be set by calls, which makes the server a sandbox."""
+
+    REAL = "real"
+    TEST = "test"
+
+
+class BadSettings(Exception):
+    """A setting cannot be honoured; one sentence says which and why."""
+
+
+class Settings(Struct, frozen=True):
+    """How a server is to run."""
+
+    host: str = "127.0.0.1"
+    port: int = 8750
+    """0: one that the system picks."""
+    data: str = "meterhouse.db"
+    """A SQLite file, or `memory`."""
+    catalog: Path | None = None
+    auth: Auth = Auth.STRICT
+    open_to_network: bool = False
+    regions: tuple[str, ...] = ()
+    """None given: every well-formed one is served."""
+    clock: ClockMode = ClockMode.REAL
+    profile: Profile = NEWEST
+
+    def __post_init__(self) -> None:
+        """Raises BadSettings where the settings contradict each other."""
+        for region in self.regions:
+            if not well_formed(region):
+                raise BadSettings(f"--region: {region!r} is not of the form of a Region, such as us-east-1.")
+        if not 0 <= self.port <= 65535:
+            raise BadSettings(f"--port: {self.port} is no port; 0 to 65535 can be given.")
+        if self.auth is Auth.OPEN and not self.on_loopback and not self.open_to_network:
+            raise BadSettings(
+                f"--auth open on {self.host} would let anyone who reaches this machine meter usage; "
+                "add --open-to-network if that is meant, or serve on 127.0.0.1."
+            )
+        if self.data.startswith(("postgres://", "postgresql://")):
+            raise BadSettings("--data: PostgreSQL is not served by this version; give a SQLite file, or 'memory'.")
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.host in LOOPBACK_HOSTS or self.host.startswith("127.")
+
+
+def admin_token() -> str | None:
+    """The bearer token of the control API, from METERHOUSE_ADMIN_TOKEN; None where it is not set or empty."""
+    return os.environ.get("METERHOUSE_ADMIN_TOKEN") or None
+
+
+def master_key() -> str | None:
+    """The master key in base64, from METERHOUSE_MASTER_KEY; None where it is not set or empty."""
+    return os.environ.get("METERHOUSE_MASTER_KEY") or None

@@ -1,0 +1,89 @@
+"""The house: joins the rules to the ledger. Knows no HTTP, no bytes and no clock of its own."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from meterhouse.core.call import Call, Following, RecordIds
+from meterhouse.core.catalog import Catalog
+from meterhouse.ledger.protocol import Decision, Header, Keys, Ledger, View
+from meterhouse.service.operations import Operation
+
+
+class Clock(Protocol):
+    """What time it is for an account."""
+
+    def now_micros(self, account: str) -> int:
+        """The account's present instant, in microseconds since the epoch."""
+
+
+class Occasion(Protocol):
+    """What sets one request apart from all others; kept with what it kept."""
+
+    @property
+    def request_id(self) -> str:
+        """The id that the answer carries."""
+
+    @property
+    def received_micros(self) -> int:
+        """When it was received, by real time."""
+
+
+class House:
+    """Calls the operations over one ledger and one catalog."""
+
+    def __init__(self, ledger: Ledger, catalog: Catalog, clock: Clock, record_ids: RecordIds) -> None:
+        self.ledger = ledger
+        self.catalog = catalog
+        self.clock = clock
+        self._record_ids = record_ids
+
+    async def call(self, operation: Operation, call: Call[Any], occasion: Occasion) -> Following:
+        """What follows from a call: judged, and where something is kept, synced.
+
+        Raises Fault; `Stale` where the catalog moved meanwhile (whoever calls begins again from the signature);
+        `Busy` and `LedgerFailure` from the ledger.
+        """
+        now_micros = self.clock.now_micros(call.signer.account)
+        plan = operation.plan(call, self.catalog, now_micros)
+        if plan.partition is None:
+            return plan.follow(_NOTHING_KEPT, self._record_ids)
+        header = Header(
+            occasion.request_id,
+            operation.name,
+            call.signer.principal,
+            call.signer.account,
+            occasion.received_micros,
+            now_micros,
+            call.profile.name,
+        )
+        decision = await self.ledger.turn(
+            plan.partition,
+            Keys(plan.records, plan.claims, plan.rivals),
+            _decide(plan.follow, self._record_ids, header),
+            revision=self.catalog.revision,
+        )
+        assert isinstance(decision.answer, Following), "a turn gives back what its rule answered"
+        return decision.answer
+
+
+def _decide(
+    follow: Callable[[View, RecordIds], Following], record_ids: RecordIds, header: Header
+) -> Callable[[View], Decision]:
+    def decide(view: View) -> Decision:
+        following = follow(view, record_ids)
+        return Decision(following, following.entries, following.claims, header if following.keeps else None)
+
+    return decide
+
+
+class _NothingKept:
+    """The view of a plan that asks nothing."""
+
+    def record(self, _key: object) -> None:
+        return None
+
+    def claim(self, _key: object) -> None:
+        return None
+
+
+_NOTHING_KEPT = _NothingKept()
