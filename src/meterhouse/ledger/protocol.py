@@ -19,8 +19,8 @@ Promises (each a test that every engine runs):
     leaves nothing.
 
 Besides usage an engine keeps *documents*: the catalog's facts and the few settings that must survive a restart, as
-(kind, key) -> bytes, with one revision that grows with every change. A change of documents is all or nothing too, and is
-serialised with the turns: a turn that begins after the change was acknowledged sees the new revision.
+(kind, key) -> bytes, with one revision that grows with every change. A change of documents is all or nothing too, and
+is serialised with the turns: a turn that begins after the change was acknowledged sees the new revision.
 """
 
 from collections.abc import Callable, Sequence
@@ -168,7 +168,8 @@ class Ledger(Protocol):
         """Reads, decides and keeps, in one transaction that is synced before this returns.
 
         Raises what `decide` raises (then nothing is kept), `Busy`, `Stale`. `decide` may be called from another thread,
-        never concurrently with another rule of the same partition, and must not await, block or touch shared state.
+        never concurrently with another rule of the same partition, and must not await, block or touch shared state. It
+        may be called again, where what it decided could not be kept; only what is returned at last was kept.
         """
 
     async def scan(self, partition: Partition, *, after: int, limit: int) -> Sequence[JournalEntry]:

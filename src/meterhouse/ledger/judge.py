@@ -1,0 +1,128 @@
+"""Judging a group of turns: pure, and the same for every engine.
+
+An engine reads what the turns of a group name, puts it into one `Sight` per partition, has the turns judged here, and
+appends what `Judged` says. The turns of a group are judged one after another, and what one keeps is staged in the sight
+before the next is judged, so that each sees what it would have seen had the turns been committed one by one.
+
+What a rule decided is checked before anything of it is staged (promise 1): a decision that would keep a second record
+under a key, or what no engine can hold exactly, is a bug of the rule, fails its own turn alone and leaves nothing. So
+the engines need not agree on how they would have failed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from meterhouse.core.usage import ClaimKey, Entry, Kept, Partition, RecordKey
+from meterhouse.ledger.protocol import Decision, JournalEntry, Keys, Stale, View
+
+QUANTITY_LIMIT: Final = 2**63
+"""Quantities from 0 to below this are kept exactly by every engine; contract §4 asks for less than 10**16."""
+RECORD_ID_BYTES: Final = 16
+
+_SECOND: Final = "a rule would keep a second record under one key"
+
+Verdict = Decision | Exception
+"""What became of a turn: what was decided, or the exception to be raised where it waits."""
+
+
+class Turn(NamedTuple):
+    """What `Ledger.turn` was asked."""
+
+    partition: Partition
+    keys: Keys
+    decide: Callable[[View], Decision]
+    revision: int
+
+
+class Sight:
+    """What the turns of a group see of one partition; a `View`, and where staged entries go."""
+
+    __slots__ = ("claims", "made", "position", "records", "staged")
+
+    def __init__(self, position: int, records: Mapping[RecordKey, Kept], claims: Mapping[ClaimKey, bytes]) -> None:
+        self.position = position
+        """The last one given out, 0 where the partition has no row yet."""
+        self.records = records
+        """What was kept before the group."""
+        self.claims = claims
+        """What was claimed before the group."""
+        self.staged: dict[RecordKey, Entry] = {}
+        self.made: dict[ClaimKey, bytes] = {}
+        """The claims staged."""
+
+    def record(self, key: RecordKey) -> Kept | None:
+        """What is kept or staged under a key."""
+        kept = self.records.get(key)
+        if kept is None and self.staged:
+            entry = self.staged.get(key)
+            if entry is not None:
+                return Kept(entry.quantity_micros, entry.record_id)
+        return kept
+
+    def claim(self, key: ClaimKey) -> bytes | None:
+        """The value kept or staged under a claim."""
+        value = self.made.get(key)
+        return self.claims.get(key) if value is None else value
+
+
+class Judged(NamedTuple):
+    """What a group comes to: a verdict per turn, in their order, and everything to be appended in one transaction."""
+
+    verdicts: list[Verdict]
+    rows: list[JournalEntry]
+    claims: list[tuple[Partition, ClaimKey, bytes]]
+
+
+def judge(turns: Sequence[Turn], sights: Mapping[Partition, Sight], revision: int) -> Judged:
+    """Judges the turns in order, each by what was kept before and what the earlier ones stage.
+
+    `sights` has one for every partition of the turns, and is changed: staged entries appear in it.
+    """
+    judged = Judged([], [], [])
+    for turn in turns:
+        judged.verdicts.append(_verdict(turn, sights[turn.partition], revision, judged))
+    return judged
+
+
+def _verdict(turn: Turn, sight: Sight, revision: int, judged: Judged) -> Verdict:
+    if turn.revision != revision:
+        return Stale(f"the turn was prepared with revision {turn.revision}, the catalog is at {revision}")
+    try:
+        decision = turn.decide(sight)
+        _stage(turn, decision, _check(decision, sight), sight, judged)
+    except Exception as error:  # noqa: BLE001 - whatever one turn's rule raises is that turn's answer, not its neighbours'
+        return error
+    return decision
+
+
+def _check(decision: Decision, sight: Sight) -> dict[RecordKey, Entry]:
+    """The decision's entries by their keys, once nothing speaks against them but what is staged (see `_stage`)."""
+    entries = decision.entries
+    for _, _, quantity_micros, record_id, _ in entries:
+        if not 0 <= quantity_micros < QUANTITY_LIMIT or len(record_id) != RECORD_ID_BYTES:
+            raise AssertionError("a rule would keep a quantity or an id that no ledger can hold")
+    by_key = {entry.key: entry for entry in entries}
+    if len(by_key) != len(entries) or (sight.records and not sight.records.keys().isdisjoint(by_key)):
+        raise AssertionError(_SECOND)
+    if entries and decision.header is None:
+        raise AssertionError("a rule would keep records without a journal row")
+    if decision.claims:
+        claims = dict(decision.claims)
+        if len(claims) != len(decision.claims) or any(sight.claim(key) is not None for key in claims):
+            raise AssertionError("a rule would make a claim twice")
+    return by_key
+
+
+def _stage(turn: Turn, decision: Decision, by_key: dict[RecordKey, Entry], sight: Sight, judged: Judged) -> None:
+    staged = len(sight.staged)
+    sight.staged.update(by_key)
+    if len(sight.staged) != staged + len(by_key):  # told afterwards, because each look under a key costs a hash of it
+        rows = [row for row in judged.rows if row.partition == turn.partition]
+        sight.staged = {entry.key: entry for row in rows for entry in row.entries}
+        raise AssertionError(_SECOND)
+    for key, value in decision.claims:
+        sight.made[key] = value
+        judged.claims.append((turn.partition, key, value))
+    if decision.header is not None:
+        sight.position += 1
+        judged.rows.append(JournalEntry(turn.partition, sight.position, decision.header, decision.entries))

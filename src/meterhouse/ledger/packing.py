@@ -1,0 +1,77 @@
+"""The body of a journal row as bytes: MessagePack, by columns, with series as their numbers.
+
+Columns, because a column's head is paid once and not per record, and because the usual columns are short: the
+timestamps of a request lie near each other, so all but the first are kept as what they differ from it; its hours follow
+from its timestamps and are kept only where they do not; allocations are rare.
+
+Numbers of series mean something within their engine alone, which gives them out and looks them up again.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from meterhouse.core.moment import HOUR, hour_of
+from meterhouse.core.usage import Allotment, Entry, RecordKey, Series
+from meterhouse.ledger.judge import RECORD_ID_BYTES
+from meterhouse.ledger.protocol import Header
+
+
+class Body(Struct, frozen=True, gc=False, array_like=True):
+    """A journal row apart from its partition and position; one place in every column per record."""
+
+    header: Header
+    series: Sequence[int]
+    timestamps: Sequence[int]
+    """The first in microseconds since the epoch, each other as its distance from the first."""
+    quantities: Sequence[int]
+    record_ids: bytes
+    """One behind the other, 16 bytes each."""
+    hours: Sequence[int] | None = None
+    """None where each is the hour of the timestamp."""
+    allocations: Sequence[tuple[Allotment, ...]] | None = None
+    """None where no record has any."""
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(Body).decode
+
+
+def pack(header: Header, entries: Sequence[Entry], numbers: Sequence[int]) -> bytes:
+    """The bytes of a row; `numbers` are those of the entries' series."""
+    if not entries:
+        return _encode(Body(header, [], [], [], b""))
+    keys, timestamps, quantities, record_ids, allocations = zip(*entries, strict=True)
+    first = timestamps[0]
+    as_said = [timestamp // HOUR for timestamp in timestamps]
+    hours = [hour for hour, _ in keys]
+    return _encode(
+        Body(
+            header,
+            numbers,
+            [first, *[timestamp - first for timestamp in timestamps[1:]]],
+            quantities,
+            b"".join(record_ids),
+            None if hours == as_said else hours,
+            allocations if any(allocations) else None,
+        )
+    )
+
+
+def unpack(body: bytes) -> Body:
+    """What `pack` made; `msgspec.MsgspecError` where the bytes are damaged."""
+    return _decode(body)
+
+
+def entries_of(body: Body, series: Mapping[int, Series]) -> list[Entry]:
+    """The records of a row, given what its numbers of series stand for."""
+    found = []
+    for place, number in enumerate(body.series):
+        timestamp = body.timestamps[place] + (body.timestamps[0] if place else 0)
+        hour = hour_of(timestamp) if body.hours is None else body.hours[place]
+        record_id = body.record_ids[place * RECORD_ID_BYTES : (place + 1) * RECORD_ID_BYTES]
+        allocations = () if body.allocations is None else body.allocations[place]
+        found.append(Entry(RecordKey(hour, series[number]), timestamp, body.quantities[place], record_id, allocations))
+    return found

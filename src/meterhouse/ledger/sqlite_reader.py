@@ -1,0 +1,212 @@
+"""The reading side of the SQLite engine: a connection of its own, in a thread of its own, beside the writer.
+
+In WAL mode a reader sees the file as it was when its transaction began and stops nobody. But while it lasts, the log
+cannot be begun anew, and other reads wait for the thread. So whatever may be long is read in slices, each a short job
+that says where the next begins.
+"""
+
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+import apsw
+
+from meterhouse.core.usage import Partition, Series
+from meterhouse.ledger.packing import Body, entries_of, unpack
+from meterhouse.ledger.protocol import Cursor, Document, JournalEntry, RecordFilter
+from meterhouse.ledger.select import hours_of, wants_row
+from meterhouse.ledger.sqlite_rows import fetch
+from meterhouse.ledger.sqlite_schema import POSITION_BITS, SERIES_BITS
+
+SLICE_ROWS: Final = 512
+"""Journal rows read at a time."""
+SLICE_PLACES: Final = 4096
+"""Places in the order of all journals looked at in one go, where only some partitions are asked for."""
+SLICE_RECORDS: Final = 50_000
+"""Usage records added up at a time."""
+
+SumKey = tuple[Partition, str, str, str, bool]
+"""The members of a `Sum` before the quantity."""
+
+_POSITION: Final = (1 << POSITION_BITS) - 1
+_KEY_LIMIT: Final = 1 << 62
+"""Above every key, and its negative below."""
+_INT64_MAX: Final = 2**63 - 1
+
+_SCAN: Final = f"""
+    SELECT j.id, p.region, p.product, j.body FROM partitions AS p CROSS JOIN journal AS j
+    ON j.id > (p.id << {POSITION_BITS}) + ? AND j.id < (p.id + 1) << {POSITION_BITS}
+    WHERE p.region = ? AND p.product = ? ORDER BY j.id LIMIT ?"""  # noqa: S608 - made of our own numbers and texts
+_PLACE_BEYOND: Final = """
+    SELECT received_micros FROM journal WHERE received_micros >= ? ORDER BY received_micros LIMIT 1 OFFSET ?"""
+_HISTORY: Final = f"""
+    SELECT j.id, p.region, p.product, j.body
+    FROM journal AS j INDEXED BY journal_by_received CROSS JOIN partitions AS p ON p.id = j.id >> {POSITION_BITS}
+    WHERE j.received_micros >= :since AND j.received_micros < :end
+    AND (j.received_micros, p.region, p.product, j.id & {_POSITION}) >
+        (:received, :after_region, :after_product, :position)
+    AND p.region = ifnull(:region, p.region) AND p.product = ifnull(:product, p.product)
+    ORDER BY j.received_micros, p.region, p.product, j.id LIMIT :limit"""  # noqa: S608 - made of our own numbers and texts
+_SERIES_WANTED: Final = """
+    s.customer = ifnull(:customer, s.customer) AND s.license = ifnull(:license, s.license)
+    AND s.dimension = ifnull(:dimension, s.dimension)"""
+_WANTED_SERIES: Final = f"""
+    SELECT s.id FROM carray(:numbers) AS wanted CROSS JOIN series AS s ON s.id = wanted.value WHERE {_SERIES_WANTED}"""  # noqa: S608 - made of our own numbers and texts
+_SERIES: Final = """
+    SELECT s.id, s.license, s.customer, s.dimension, s.workload, s.token
+    FROM carray(?) AS wanted CROSS JOIN series AS s ON s.id = wanted.value"""
+_KEY_BEYOND: Final = "SELECT key FROM usage_records WHERE key >= ? AND key < ? ORDER BY key LIMIT 1 OFFSET ?"
+_SUMS: Final = f"""
+    SELECT p.region, p.product, strftime('%Y-%m', (r.key >> {SERIES_BITS}) * 3600, 'unixepoch') AS month,
+      s.customer, s.dimension, s.workload <> '', sum(r.quantity_micros >> 32), sum(r.quantity_micros & 4294967295)
+    FROM usage_records AS r CROSS JOIN series AS s ON s.id = r.key & {(1 << SERIES_BITS) - 1}
+    CROSS JOIN partitions AS p ON p.id = s.partition
+    WHERE r.key >= :start AND r.key < :end
+    AND p.region = ifnull(:region, p.region) AND p.product = ifnull(:product, p.product) AND {_SERIES_WANTED}
+    GROUP BY s.partition, month, s.customer, s.dimension, s.workload <> ''"""  # noqa: S608 - made of our own numbers and texts
+"""Quantities are added up in two halves of 32 bits: a sum of 64 bits could overflow, and a float is not exact."""
+
+
+class HistorySlice(NamedTuple):
+    """Some rows in order, and the instant from which on to look for more; None where there are none."""
+
+    rows: Sequence[JournalEntry]
+    rest: int | None
+
+
+class Reader:
+    """The reading connection. All methods belong to one thread; they raise `apsw.Error` and `msgspec.MsgspecError`."""
+
+    def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
+        self._connect = connect
+        self._connection: apsw.Connection | None = connect()
+
+    def scan(self, partition: Partition, after: int, limit: int) -> Sequence[JournalEntry]:
+        """The first slice of `Ledger.scan`; what is shorter than a slice and the limit is all there is."""
+        rows = fetch(self._db, _SCAN, (min(max(after, 0), _POSITION), *partition, min(limit, SLICE_ROWS)))
+        return self._entries([_row(*row) for row in rows])
+
+    def history(self, what: RecordFilter, after: Cursor | None, since: int, limit: int) -> HistorySlice:
+        """A slice of `Ledger.history`: of the rows received at `since` or later, those behind `after`."""
+        places = SLICE_ROWS if what.region is None and what.product is None else SLICE_PLACES
+        beyond: int | None = self._db.execute(_PLACE_BEYOND, (since, places)).get
+        end = _INT64_MAX if beyond is None else max(beyond, since + 1)  # rows received at one instant stay together
+        found = self._db.execute(
+            _HISTORY,
+            {
+                **_behind(after),
+                "since": since,
+                "end": end,
+                "region": what.region,
+                "product": what.product,
+                "limit": -1 if what.judges_records else limit,
+            },
+        )
+        rows = [_row(*row) for row in found]
+        if what.judges_records:
+            entries = [row for row in self._entries(self._candidates(what, rows)) if wants_row(what, row.entries)]
+        else:
+            entries = self._entries(rows)
+        return HistorySlice(entries[:limit], None if beyond is None else end)
+
+    def add_up(self, what: RecordFilter, since: int | None, totals: dict[SumKey, int]) -> int | None:
+        """Adds a slice of records, those with keys from `since` on, to `totals`.
+
+        Returns the key from which on there are more, None where there are none.
+        """
+        first, end = (None if hour is None else _key_of_hour(hour) for hour in hours_of(what))
+        start = since if since is not None else -_KEY_LIMIT if first is None else first
+        limit = _KEY_LIMIT if end is None else end
+        beyond: int | None = self._db.execute(_KEY_BEYOND, (start, limit, SLICE_RECORDS)).get
+        bounds = {"start": start, "end": limit if beyond is None else beyond}
+        for region, product, month, customer, dimension, by_workload, high, low in self._db.execute(
+            _SUMS, {**bounds, **_wanted(what), "region": what.region, "product": what.product}
+        ):
+            key = Partition(region, product), month, customer, dimension, bool(by_workload)
+            totals[key] = totals.get(key, 0) + (high << 32) + low
+        return beyond
+
+    def counts(self) -> tuple[int, int]:
+        """How many records and journal rows there are."""
+        records, rows = self._db.execute(
+            "SELECT ifnull(sum(records), 0), ifnull(sum(last_position), 0) FROM partitions"
+        ).get
+        return records, rows
+
+    def documents(self, after: int | None) -> tuple[int, Sequence[Document]]:
+        """The revision, and the documents changed behind another; where none is given, those that are not deleted."""
+        db = self._db
+        with db:  # one transaction, so that the revision is theirs
+            revision: int = db.execute("SELECT revision FROM catalog").get
+            if after is None:
+                rows = fetch(db, "SELECT kind, key, body FROM documents WHERE body IS NOT NULL")
+            else:
+                rows = fetch(db, "SELECT kind, key, body FROM documents WHERE revision > ?", (after,))
+        return revision, [Document(*row) for row in rows]
+
+    def close(self) -> None:
+        """Lets go of the file; a later read, after an error, connects anew."""
+        if self._connection is not None:
+            self._connection.close(force=True)
+            self._connection = None
+
+    @property
+    def _db(self) -> apsw.Connection:
+        if self._connection is None:
+            self._connection = self._connect()
+        return self._connection
+
+    def _candidates(self, what: RecordFilter, rows: Sequence["_Row"]) -> Sequence["_Row"]:
+        """The rows with at least one record of a wanted series: told from the numbers, which cost little to read."""
+        if what.customer is None and what.license is None and what.dimension is None:
+            return rows
+        found = fetch(self._db, _WANTED_SERIES, {**_wanted(what), "numbers": _numbers_in(rows)})
+        wanted = {number for (number,) in found}
+        return [row for row in rows if not wanted.isdisjoint(row.body.series)]
+
+    def _entries(self, rows: Sequence["_Row"]) -> list[JournalEntry]:
+        if not rows:
+            return []
+        found = fetch(self._db, _SERIES, (_numbers_in(rows),))
+        series = {number: Series(*identity) for number, *identity in found}
+        return [
+            JournalEntry(
+                Partition(row.region, row.product), row.id & _POSITION, row.body.header, entries_of(row.body, series)
+            )
+            for row in rows
+        ]
+
+
+class _Row(NamedTuple):
+    id: int
+    region: str
+    product: str
+    body: Body
+
+
+def _row(number: int, region: str, product: str, body: bytes) -> _Row:
+    return _Row(number, region, product, unpack(body))
+
+
+def _numbers_in(rows: Iterable[_Row]) -> "apsw.CArrayBinding":
+    return apsw.carray(array("q", {number for row in rows for number in row.body.series}))
+
+
+def _behind(after: Cursor | None) -> dict[str, int | str]:
+    if after is None:
+        return {"received": -_INT64_MAX, "after_region": "", "after_product": "", "position": 0}
+    return {
+        "received": after.received_micros,
+        "after_region": after.region,
+        "after_product": after.product,
+        "position": after.position,
+    }
+
+
+def _wanted(what: RecordFilter) -> dict[str, str | None]:
+    return {"customer": what.customer, "license": what.license, "dimension": what.dimension}
+
+
+def _key_of_hour(hour: int) -> int:
+    """The least key of an hour; of one far outside the years 1-9999, the least or greatest of all."""
+    return max(-_KEY_LIMIT, min(hour << SERIES_BITS, _KEY_LIMIT))

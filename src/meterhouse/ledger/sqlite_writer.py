@@ -1,0 +1,341 @@
+"""The writing side of the SQLite engine: what runs, one job after another, in the thread that alone writes.
+
+A group is one transaction: BEGIN IMMEDIATE, read, judge, append, COMMIT with its sync. What is known of the file
+besides (partitions, series and their numbers, the revision) is kept in memory as it stands *after* the transaction in
+hand; so whenever one fails, all of it is forgotten and read again, and memory and file cannot part.
+
+After an error of the database the connection too is given up and made anew by the next job. So the engine recovers by
+itself as soon as the disk has room again; and where a COMMIT failed without saying whether it was done, the new
+connection sees what is there. Nothing of a failed group was acknowledged, whichever it is (promise 1 holds both ways).
+"""
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import apsw
+import msgspec
+
+from meterhouse.core.usage import ClaimKey, Kept, Partition, RecordKey, Series
+from meterhouse.ledger.gather import Unfit
+from meterhouse.ledger.judge import Judged, Sight, Turn, Verdict, judge
+from meterhouse.ledger.packing import pack
+from meterhouse.ledger.protocol import Document, Stale
+from meterhouse.ledger.sqlite_rows import Rows, fetch
+from meterhouse.ledger.sqlite_schema import POSITION_BITS, SERIES_BITS
+
+SERIES_KEPT: Final = 200_000
+"""How many series have their numbers in memory (about 100 MB): bounded, however many a ledger has."""
+
+BY_LICENSE: Final = 1
+BY_PRODUCT: Final = 2
+"""Bits of `partitions.forms`: in which forms of naming it a partition has seen usage."""
+
+NOWHERE: Final = -(2**63)
+"""A key under which nothing is."""
+
+_UNFIT: Final = (
+    apsw.ConstraintError,
+    apsw.MismatchError,
+    apsw.TooBigError,
+    msgspec.MsgspecError,
+    OverflowError,
+    UnicodeEncodeError,
+)
+"""What the content of a turn can cause."""
+
+_FIND_RECORDS: Final = (
+    "SELECT r.key, r.quantity_micros, r.record_id FROM carray(?) AS wanted CROSS JOIN usage_records AS r "
+    "ON r.key = wanted.value"
+)
+_FIND_SERIES: Final = Rows(
+    "SELECT s.partition, s.license, s.customer, s.dimension, s.workload, s.token, s.id FROM ({values}) AS wanted "
+    "CROSS JOIN series AS s ON s.partition = wanted.column1 AND s.license = wanted.column2 AND "
+    "s.customer = wanted.column3 AND s.dimension = wanted.column4 AND s.workload = wanted.column5 AND "
+    "s.token = wanted.column6",
+    6,
+)
+_FIND_CLAIMS: Final = Rows(
+    "SELECT c.partition, c.kind, c.key, c.value FROM ({values}) AS wanted CROSS JOIN claims AS c "
+    "ON c.partition = wanted.column1 AND c.kind = wanted.column2 AND c.key = wanted.column3",
+    3,
+)
+_ADD_SERIES: Final = Rows(
+    "INSERT INTO series (id, partition, license, customer, dimension, workload, token) {values}", 7
+)
+_ADD_RECORDS: Final = Rows("INSERT INTO usage_records (key, quantity_micros, record_id, position) {values}", 4)
+_ADD_CLAIMS: Final = Rows("INSERT INTO claims (partition, kind, key, value) {values}", 4)
+_ADD_JOURNAL: Final = Rows("INSERT INTO journal (id, received_micros, body) {values}", 3)
+_PUT_PARTITIONS: Final = Rows(
+    "INSERT INTO partitions (id, region, product, last_position, records, forms) {values} ON CONFLICT (id) DO UPDATE "
+    "SET last_position = excluded.last_position, records = excluded.records, forms = excluded.forms",
+    6,
+)
+_PUT_DOCUMENTS: Final = Rows(
+    "INSERT INTO documents (kind, key, body, revision) {values} ON CONFLICT (kind, key) DO UPDATE "
+    "SET body = excluded.body, revision = excluded.revision",
+    4,
+)
+_USAGE_TABLES: Final = ("usage_records", "claims", "journal", "series", "partitions")
+
+
+class _Known:
+    """What is known of a partition. The numbers of its series are in two generations: see `Writer._number`."""
+
+    __slots__ = ("forms", "id", "old", "position", "records", "young")
+
+    def __init__(self, partition_id: int, position: int, records: int, forms: int) -> None:
+        self.id = partition_id
+        self.position = position
+        self.records = records
+        self.forms = forms
+        self.young: dict[tuple[str, ...], int] = {}
+        self.old: dict[tuple[str, ...], int] = {}
+
+
+class Writer:
+    """The writing connection and what it knows. All methods belong to one thread; they raise `apsw.Error`."""
+
+    def __init__(self, connect: Callable[[], apsw.Connection], *, series_kept: int = SERIES_KEPT) -> None:
+        self._connect = connect
+        self._series_kept = series_kept
+        self._db: apsw.Connection | None = None
+        self._forget()
+        self._ready()
+
+    def keep(self, turns: Sequence[Turn]) -> Sequence[Verdict]:
+        """Judges and keeps a group. `Unfit` where what could not be kept may be one turn's content."""
+        try:
+            with self._transaction() as db:
+                self._make_room()
+                judged = judge(turns, self._look(db, turns), self._revision)
+                self._append(db, judged)
+        except _UNFIT as error:
+            raise Unfit from error
+        return judged.verdicts
+
+    def change(self, documents: Sequence[Document], expected: int) -> int:
+        """Keeps documents under the next revision, or raises `Stale`."""
+        with self._transaction() as db:
+            revision = self._revision
+            if revision == expected:
+                self._revision += 1
+                last = {(document.kind, document.key): document.body for document in documents}
+                _PUT_DOCUMENTS.insert(db, [(kind, key, body, self._revision) for (kind, key), body in last.items()])
+                db.execute("UPDATE catalog SET revision = ?", (self._revision,))
+        if revision != expected:
+            raise Stale(f"the catalog is at revision {revision}, not {expected}")
+        return self._revision
+
+    def reset(self) -> None:
+        """Empties everything but documents."""
+        with self._transaction() as db:
+            for table in _USAGE_TABLES:
+                db.execute(f"DELETE FROM {table}")  # noqa: S608 - the names stand above
+        self._forget()
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[apsw.Connection]:
+        try:
+            db = self._ready()
+            db.execute("BEGIN IMMEDIATE")
+            yield db
+            db.execute("COMMIT")
+        except BaseException as error:
+            self._give_up(error)
+            raise
+
+    def _ready(self) -> apsw.Connection:
+        if self._db is None:
+            self._db = self._connect()
+        if not self._remembers:
+            self._remember(self._db)
+        return self._db
+
+    def _give_up(self, error: BaseException) -> None:
+        """Forgets what the failed transaction may have taught; and the connection, unless the fault is a turn's own."""
+        self._forget()
+        db = self._db
+        if db is None:
+            return
+        try:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            trusted = isinstance(error, _UNFIT) or not isinstance(error, apsw.Error)
+        except apsw.Error:
+            trusted = False
+        if not trusted:
+            self._db = None
+            db.close(force=True)
+
+    def _forget(self) -> None:
+        self._remembers = False
+        self._partitions: dict[Partition, _Known] = {}
+        self._young_series = 0
+
+    def _remember(self, db: apsw.Connection) -> None:
+        for number, region, product, position, records, forms in fetch(
+            db, "SELECT id, region, product, last_position, records, forms FROM partitions"
+        ):
+            self._partitions[Partition(region, product)] = _Known(number, position, records, forms)
+        self._next_partition: int = db.execute("SELECT ifnull(max(id), 0) + 1 FROM partitions").get
+        self._next_series: int = db.execute("SELECT ifnull(max(id), 0) + 1 FROM series").get
+        self._revision: int = db.execute("SELECT revision FROM catalog").get
+        self._remembers = True
+
+    # What a group will look at
+
+    def _look(self, db: apsw.Connection, turns: Sequence[Turn]) -> dict[Partition, Sight]:
+        sights: dict[Partition, Sight] = {}
+        looks: dict[Partition, list[RecordKey]] = {}
+        claims: list[tuple[int, str, str]] = []
+        for partition, keys, _, _ in turns:
+            known = self._partitions.get(partition)
+            if known is None:  # nothing was ever kept there, so there is nothing to find
+                sights[partition] = Sight(0, {}, {})
+                continue
+            looks.setdefault(partition, []).extend(self._worth_reading(known, keys.records, keys.rivals))
+            claims.extend([(known.id, kind, name) for kind, name in keys.claims])
+        records = self._find_records(db, looks)
+        made = self._find_claims(db, claims)
+        for partition in looks:
+            known = self._partitions[partition]
+            sights[partition] = Sight(known.position, records.get(known.id, {}), made.get(known.id, {}))
+        return sights
+
+    def _worth_reading(
+        self, known: _Known, records: Sequence[RecordKey], rivals: Sequence[RecordKey]
+    ) -> Sequence[RecordKey]:
+        """The keys under which something can be: of the rivals only those in a form that the partition has seen."""
+        if not rivals:
+            return records
+        seen = [rival for rival in rivals if known.forms & (BY_LICENSE if rival.series.license else BY_PRODUCT)]
+        return [*records, *seen] if seen else records
+
+    def _find_records(
+        self, db: apsw.Connection, looks: Mapping[Partition, Sequence[RecordKey]]
+    ) -> dict[int, dict[RecordKey, Kept]]:
+        """What is kept under keys, by the numbers of their partitions."""
+        numbers: list[int] = []
+        for partition, keys in looks.items():
+            known = self._partitions[partition]
+            series = self._numbers(known, keys)
+            if None in series:
+                self._look_up_series(db, known, {key.series for key in keys})
+                series = self._numbers(known, keys)
+            numbers += [
+                NOWHERE if number is None else (key[0] << SERIES_BITS) | number
+                for key, number in zip(keys, series, strict=True)
+            ]
+        found = fetch(db, _FIND_RECORDS, (apsw.carray(array("q", numbers)),)) if numbers else []
+        records: dict[int, dict[RecordKey, Kept]] = {}
+        if found:
+            names = ((self._partitions[partition].id, key) for partition, keys in looks.items() for key in keys)
+            named = dict(zip(numbers, names, strict=True))
+            for number, quantity_micros, record_id in found:
+                partition_id, key = named[number]
+                records.setdefault(partition_id, {})[key] = Kept(quantity_micros, record_id)
+        return records
+
+    def _find_claims(
+        self, db: apsw.Connection, claims: Sequence[tuple[int, str, str]]
+    ) -> dict[int, dict[ClaimKey, bytes]]:
+        made: dict[int, dict[ClaimKey, bytes]] = {}
+        for partition_id, kind, name, value in _FIND_CLAIMS.look_up(db, claims):
+            made.setdefault(partition_id, {})[ClaimKey(kind, name)] = value
+        return made
+
+    # Series and their numbers
+
+    def _numbers(self, known: _Known, keys: Iterable[RecordKey]) -> list[int | None]:
+        """The numbers of the series of keys, None where one is not in memory.
+
+        Memory is bounded by generations: what is used is young; when half the bound is young, that becomes old, and
+        what was old and not used since is dropped (`_make_room`, between groups: within one nothing is dropped).
+        """
+        young = known.young
+        numbers = [young.get(key[1]) for key in keys]
+        if None in numbers and known.old:
+            for place, (_, series) in enumerate(keys):
+                if numbers[place] is None and (number := known.old.get(series)) is not None:
+                    self._learn(known, tuple(series), number)
+                    numbers[place] = number
+        return numbers
+
+    def _look_up_series(self, db: apsw.Connection, known: _Known, series: Iterable[Series]) -> None:
+        """Learns the numbers of those that are kept but not in memory."""
+        unknown = [(known.id, *each) for each in series if each not in known.young]
+        for _, *identity, number in _FIND_SERIES.look_up(db, unknown):
+            self._learn(known, tuple(identity), number)
+
+    def _learn(self, known: _Known, series: tuple[str, ...], number: int) -> None:
+        known.young[series] = number  # a plain tuple: equal to the named one, and the garbage collector lets it be
+        self._young_series += 1
+
+    def _make_room(self) -> None:
+        if self._young_series * 2 >= self._series_kept:
+            for known in self._partitions.values():
+                known.old, known.young = known.young, {}
+            self._young_series = 0
+
+    # What a group keeps
+
+    def _append(self, db: apsw.Connection, judged: Judged) -> None:
+        if not judged.rows and not judged.claims:
+            return
+        series: list[tuple[int | str, ...]] = []
+        records: list[tuple[int, int, bytes, int]] = []
+        journal: list[tuple[int, int, bytes]] = []
+        touched: dict[Partition, _Known] = {}
+        for partition, position, header, entries in judged.rows:
+            known = touched[partition] = self._settled(partition)
+            known.position = position
+            known.records += len(entries)
+            numbers = self._numbers_for(known, [entry.key for entry in entries], series)
+            records += [
+                ((entry[0][0] << SERIES_BITS) | number, entry[2], entry[3], position)
+                for entry, number in zip(entries, numbers, strict=True)
+            ]
+            journal.append(
+                ((known.id << POSITION_BITS) | position, header.received_micros, pack(header, entries, numbers))
+            )
+        claims = []
+        for partition, (kind, name), value in judged.claims:
+            known = touched[partition] = self._settled(partition)
+            claims.append((known.id, kind, name, value))
+        records.sort()
+        _ADD_SERIES.insert(db, series)
+        _ADD_RECORDS.insert(db, records)
+        _ADD_CLAIMS.insert(db, claims)
+        _ADD_JOURNAL.insert(db, journal)
+        _PUT_PARTITIONS.insert(
+            db, [(known.id, *name, known.position, known.records, known.forms) for name, known in touched.items()]
+        )
+
+    def _numbers_for(self, known: _Known, keys: Sequence[RecordKey], new: list[tuple[int | str, ...]]) -> Sequence[int]:
+        """The numbers of the series of keys; what has none is given one and added to `new`."""
+        numbers = self._numbers(known, keys)
+        settled = [number for number in numbers if number is not None]
+        if len(settled) == len(numbers):
+            return settled
+        for _, series in keys:
+            if series not in known.young:
+                self._learn(known, tuple(series), self._next_series)
+                new.append((self._next_series, known.id, *series))
+                known.forms |= BY_LICENSE if series.license else BY_PRODUCT
+                self._next_series += 1
+        return [known.young[series] for _, series in keys]
+
+    def _settled(self, partition: Partition) -> _Known:
+        known = self._partitions.get(partition)
+        if known is None:
+            known = self._partitions[partition] = _Known(self._next_partition, 0, 0, 0)
+            self._next_partition += 1
+        return known

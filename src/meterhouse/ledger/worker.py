@@ -1,0 +1,63 @@
+"""A thread of one's own for calls that block, asked from the event loop: one hand-over each way.
+
+Jobs run one after another in the order they were asked for. A job whose asker was cancelled runs all the same: a
+half-done piece of database work is nothing one could leave.
+"""
+
+import asyncio
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
+
+answer_type = TypeVar("answer_type")
+
+
+class Worker:
+    """A thread that runs jobs for an event loop.
+
+    It does not keep the process alive: ended with it, a job in hand is lost as by a crash, which every job here must
+    survive anyway.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
+
+    async def run(self, job: Callable[[], answer_type]) -> answer_type:
+        """The answer of a job, or what it raises."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[answer_type | BaseException] = loop.create_future()
+
+        def answered() -> None:
+            answer: answer_type | BaseException
+            try:
+                answer = job()
+            except BaseException as error:  # noqa: BLE001 - carried over to where it is waited for, and raised there
+                answer = error
+            try:
+                loop.call_soon_threadsafe(_resolve, future, answer)
+            except RuntimeError:  # the loop was closed meanwhile: nobody is left to be told
+                return
+
+        self._jobs.put(answered)
+        answer = await future
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    async def close(self) -> None:
+        """Returns when the jobs asked for are done and the thread has ended. `run` must not be called after this."""
+        ended = self._jobs.put
+        await self.run(lambda: ended(None))
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+def _resolve(future: "asyncio.Future[Any]", answer: object) -> None:
+    if not future.done():
+        future.set_result(answer)
