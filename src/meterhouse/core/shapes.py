@@ -6,7 +6,9 @@ Rules of this file
 - What msgspec checks for us while it decodes (lengths, ranges, list sizes) stands in `Meta` itself. What it must not
   check stands in `Meta.extra`: *patterns*, because a pattern inside the struct costs five times the decode (the codec
   checks each distinct string once), and constraints whose breach the API reports by an error of its own
-  (`"judged_by"`), because those must not sink the request as a ValidationException (contract §1, §5).
+  (`"judged_by"`), because those must not sink the request as a ValidationException (contract §1, §5). There too: what
+  real clients send empty where they mean to send nothing (`"empty_is_absent"`), and what no message may repeat
+  (`"secret"`).
 - A parity test holds members, required, bounds and patterns against the newest botocore model, and fails when the model
   gains one.
 
@@ -40,8 +42,8 @@ type_of_time = TypeVar("type_of_time")
 WholeSeconds = Annotated[int, Meta(ge=FIRST_SECOND, le=LAST_SECOND, extra={"timestamp": True})]
 """Epoch seconds; the bounds are the years 1-9999 (beyond them: SerializationException)."""
 
-ProductCode = Annotated[str, Meta(max_length=255, extra={"pattern": r"^[-a-zA-Z0-9/=:_.@]*$"})]
-CustomerIdentifier = Annotated[str, Meta(max_length=255, extra={"pattern": r"[\s\S]*"})]
+ProductCode = Annotated[str, Meta(max_length=255, extra={"pattern": r"^[-a-zA-Z0-9/=:_.@]*$", "empty_is_absent": True})]
+CustomerIdentifier = Annotated[str, Meta(max_length=255, extra={"pattern": r"[\s\S]*", "empty_is_absent": True})]
 CustomerAWSAccountId = Annotated[str, Meta(min_length=1, max_length=255, extra={"pattern": r"^[0-9]+$"})]
 LicenseArn = Annotated[str, Meta(extra={"pattern": LICENSE_ARN_PATTERN, "judged_by": "InvalidLicenseException"})]
 UsageDimension = Annotated[str, Meta(min_length=1, max_length=255, extra={"pattern": r"[\s\S]+"})]

@@ -5,7 +5,6 @@ is (hour, series): time first, at the right edge of any index. The *record key* 
 comes second under the same key is a replay or a conflict, never a second record (contract §4, "Key").
 """
 
-from decimal import Decimal
 from typing import NamedTuple
 
 from msgspec import Raw, Struct
@@ -80,7 +79,8 @@ def micros_of(timestamp: int | Raw) -> int:
     """The instant of a decoded timestamp: whole seconds, or a Raw of seconds with decimals (see `shapes`)."""
     if isinstance(timestamp, int):
         return timestamp * SECOND
-    return int(Decimal(bytes(timestamp).decode()) * SECOND)
+    seconds, _, decimals = bytes(timestamp).partition(b".")
+    return int(seconds + decimals.ljust(6, b"0"))
 
 
 def text_of_id(record_id: bytes) -> str:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from decimal import ROUND_DOWN, Context, Decimal, InvalidOperation
 from typing import Any, Final, NoReturn
 
-from msgspec import NODEFAULT, Raw, Struct
+from msgspec import Raw, Struct
 from msgspec import inspect as shape_info
 
 from meterhouse.core.moment import SECOND, micros_of_datetime
@@ -105,8 +105,8 @@ def _shown(value: object, *, secret: bool) -> str:
 
 
 def _wrong_type(path: str, wanted: str, value: object) -> NoReturn:
-    got = _NAME_OF_TYPE[type(value)]
-    refuse(f"'{path}' must be {wanted}, not {got}")
+    where = f"'{path}'" if path else "the body"
+    refuse(f"{where} must be {wanted}, not {_NAME_OF_TYPE[type(value)]}")
 
 
 _NAME_OF_TYPE: Final = {
@@ -240,19 +240,22 @@ _NOT_NULL: Final = "Member must not be null"
 
 def struct_checker(kind: shape_info.StructType) -> Checker:
     """What checks an object, and gives its struct, or None where any violation is known."""
-    members = [(one, checker_of(one.type)) for one in kind.fields]
+    members = [
+        (one, checker_of(one.type), one.required and bool(constraints_of(one.type)[1].get("empty_is_absent")))
+        for one in kind.fields
+    ]
 
     def check(value: object, path: str, violations: list[str]) -> Struct | None:
         if not isinstance(value, dict):
-            _wrong_type(path or "the body", "an object", value)
+            _wrong_type(path, "an object", value)
         found: dict[str, Any] = {}
-        for member, check_member in members:
+        for member, check_member, empty_is_absent in members:
             said = value.get(member.encode_name)
             lower = member.encode_name[0].lower() + member.encode_name[1:]
             member_path = f"{path}.{lower}" if path else lower
-            if said is not None:
+            if said is not None and not (empty_is_absent and said == ""):
                 found[member.name] = check_member(said, member_path, violations)
-            elif member.default is NODEFAULT:
+            elif member.required:
                 violations.append(_violation(None, member_path, _NOT_NULL))
         # A struct with a violation is never used: the request is refused before anything reads it.
         return kind.cls(**found) if not violations else None

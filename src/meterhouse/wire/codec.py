@@ -7,11 +7,15 @@ twice), returns the same request. A property test holds the two against each oth
 
 What msgspec lets pass, and the contract does not: invalid UTF-8, lone surrogates and deep nesting in members that the
 operation does not know. So three looks at the whole body come first; each is a C-speed scan that a usual body passes at
-once, and none recurses.
+once. None recurses, none takes more than time linear in the body, and none may be fooled: behind them both parsers rely
+on a body that is no deeper than the limit, whatever its strings hold.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from itertools import chain
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -32,9 +36,10 @@ from meterhouse.wire.careful import SURROGATE_ESCAPE, Checker, constraints_of, p
 
 DEPTH_LIMIT: Final = 64
 """Objects and lists within one another; the outermost counts as the first."""
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _PLAIN_SECONDS: Final = re.compile(rb"-?[0-9]{1,11}\.[0-9]{1,6}\Z")
+_LAST_SECOND_DIGITS: Final = len(str(LAST_SECOND))
 
 shape_type = TypeVar("shape_type", bound=Struct)
 
@@ -43,20 +48,18 @@ shape_type = TypeVar("shape_type", bound=Struct)
 
 
 def _too_deep(body: bytes) -> bool:
-    """Whether the body nests deeper than the limit; brackets within strings do not count."""
-    brackets = body.translate(None, _NOT_BRACKETS)
-    if len(brackets) <= DEPTH_LIMIT:
+    """Whether the body nests deeper than the limit, or never closes; brackets within strings do not count."""
+    if body.count(b"[") + body.count(b"{") <= DEPTH_LIMIT:
         return False
-    # Taking away closed pairs level by level shows a shallow body at once, unless a string holds brackets.
-    for _ in range(DEPTH_LIMIT // 8):
-        brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
+    # Without escaped quotes, quotes open and close in turn: every second part is within a string.
+    plain = body.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in body else body
+    brackets = b"".join(plain.split(b'"')[::2]).translate(_ONE_KIND, _NOT_BRACKETS)
+    # Each round takes away the innermost pairs, which is one level exactly.
+    for _ in range(DEPTH_LIMIT):
+        brackets = brackets.replace(b"[]", b"")
         if not brackets:
             return False
-    depth = deepest = 0
-    for bracket in _STRING.sub(b"", body).translate(None, _NOT_BRACKETS):
-        depth += 1 if bracket in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest > DEPTH_LIMIT
+    return True
 
 
 def _look_at_whole(body: bytes) -> None:
@@ -67,58 +70,75 @@ def _look_at_whole(body: bytes) -> None:
         except UnicodeDecodeError as error:
             refuse(f"the body is not valid UTF-8 (byte {error.start})")
     if _too_deep(body):
-        refuse(f"the body is nested deeper than {DEPTH_LIMIT} levels")
+        refuse(f"the body is nested deeper than {DEPTH_LIMIT} levels, or its brackets do not match")
 
 
 # --- the fast path ----------------------------------------------------------------------------------------------------
 
 
+Screen = Callable[[Sequence[Any]], bool]
+"""Whether the strings of some structs of one kind fit their patterns: all structs at once, since a call costs more than
+a look."""
+
+
 class _FastPath(NamedTuple):
     decoders: tuple[msgspec.json.Decoder[Any], ...]
     """Tried in turn: whole seconds first, then timestamps of any form."""
-    fits: Callable[[Any], bool]
-    """Whether the strings of a decoded request fit their patterns."""
+    fits: Screen
 
 
 _FITTING: Final[dict[str, set[str]]] = {}
 """By pattern, the strings that were found to fit it: most are said again and again."""
 _FITTING_LIMIT: Final = 100_000
+_ANY_TEXT: Final = (r"[\s\S]*",)
+"""Patterns that every string fits."""
 
 
-def _fits_pattern(pattern: str) -> Callable[[str | None], bool]:
-    match = re.compile(pattern.removesuffix("$")).fullmatch
-    known = _FITTING.setdefault(pattern, set())
+def _screen(struct: shape_info.StructType) -> Screen:
+    """A check of every pattern that is not judged by a rule of its own."""
+    checks: list[Screen] = []
+    for member in struct.fields:
+        kind, extra = constraints_of(member.type)
+        if extra.get("empty_is_absent") and member.required:
+            checks.append(_given(member.name))
+        if extra.get("judged_by") is None and "pattern" in extra and extra["pattern"] not in _ANY_TEXT:
+            checks.append(_fits_pattern(member.name, kind, extra))
+        elif isinstance(kind, shape_info.ListType) and isinstance(kind.item_type, shape_info.StructType):
+            checks.append(_fits_within(member.name, _screen(kind.item_type)))
+    return lambda structs: all(fits(structs) for fits in checks)
 
-    def fits(text: str | None) -> bool:
-        if text is None or text in known:
+
+def _given(name: str) -> Screen:
+    get = attrgetter(name)
+    return lambda structs: all(map(get, structs))
+
+
+def _fits_within(name: str, screen: Screen) -> Screen:
+    get = attrgetter(name)
+    return lambda structs: screen(list(chain.from_iterable(filter(None, map(get, structs)))))
+
+
+def _fits_pattern(name: str, kind: shape_info.Type, extra: dict[str, Any]) -> Screen:
+    get = attrgetter(name)
+    match = re.compile(extra["pattern"].removesuffix("$")).fullmatch
+    # What is secret must not be kept, and what has no bound is not worth its memory.
+    keeps = not extra.get("secret") and isinstance(kind, shape_info.StrType) and kind.max_length is not None
+    known = _FITTING.setdefault(extra["pattern"], set())
+
+    def fits(structs: Sequence[Any]) -> bool:
+        texts = set(map(get, structs))
+        texts.discard(None)
+        if texts <= known:
             return True
-        if match(text) is None:
+        if not all(map(match, texts)):
             return False
-        if len(known) >= _FITTING_LIMIT:
-            known.clear()
-        known.add(text)
+        if keeps:
+            if len(known) >= _FITTING_LIMIT:
+                known.clear()
+            known.update(texts)
         return True
 
     return fits
-
-
-def _screen(struct: shape_info.StructType) -> Callable[[Any], bool]:
-    """A check of every pattern that is not judged by a rule of its own, over a decoded struct."""
-    checks: list[tuple[str, Callable[[Any], bool]]] = []
-    for member in struct.fields:
-        kind, extra = constraints_of(member.type)
-        if extra.get("judged_by") is None and "pattern" in extra and extra["pattern"] not in _ANY_TEXT:
-            checks.append((member.name, _fits_pattern(extra["pattern"])))
-        elif isinstance(kind, shape_info.ListType) and isinstance(kind.item_type, shape_info.StructType):
-            checks.append((member.name, _screen_list(_screen(kind.item_type))))
-    return lambda said: all(fits(getattr(said, name)) for name, fits in checks)
-
-
-def _screen_list(fits: Callable[[Any], bool]) -> Callable[[list[Any] | None], bool]:
-    return lambda members: members is None or all(map(fits, members))
-
-
-_ANY_TEXT: Final = (r"[\s\S]*",)
 
 
 def _normalise_times(request: BatchMeterUsageRequest[Any] | MeterUsageRequest[Any]) -> bool:
@@ -128,7 +148,7 @@ def _normalise_times(request: BatchMeterUsageRequest[Any] | MeterUsageRequest[An
         text = bytes(said.timestamp)
         if _PLAIN_SECONDS.match(text) and FIRST_SECOND < int(text.partition(b".")[0]) < LAST_SECOND:
             said.timestamp = Raw(text)
-        elif text.isdigit() and int(text) <= LAST_SECOND:
+        elif text.isdigit() and len(text) <= _LAST_SECOND_DIGITS and int(text) <= LAST_SECOND:
             said.timestamp = int(text)
         else:
             return False
@@ -189,15 +209,17 @@ def _decode_fast(body: bytes, fast: _FastPath) -> Struct | None:
             return None
         if number and not _normalise_times(said):  # type: ignore[arg-type]  # only timed shapes have a second decoder
             return None
-        return said if fast.fits(said) else None
+        return said if fast.fits((said,)) else None
     return None
 
 
-_ENCODER: Final = msgspec.json.Encoder()
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+_EXACT_DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
+"""For an answer on its way out: a timestamp with decimals must not pass through binary floating point."""
 
 
 def encode(answer: Struct, hidden: frozenset[str] = frozenset()) -> bytes:
     """The body of an answer (or, for a client, of a request), without the members that a profile hides."""
     if not hidden:
         return _ENCODER.encode(answer)
-    return _ENCODER.encode(without(msgspec.json.decode(_ENCODER.encode(answer)), hidden))
+    return _ENCODER.encode(without(_EXACT_DECODER.decode(_ENCODER.encode(answer)), hidden))
