@@ -255,9 +255,14 @@ def key_of(fact: Fact) -> str:
         case RegistrationToken():
             return fact.token_sha256
         case ProductKey():
-            return f"{fact.product}/{fact.version}"
+            return product_key_name(fact.product, fact.version)
         case OpenIdentity():
             return ""
+
+
+def product_key_name(product: str, version: int) -> str:
+    """The name under which a version of a product's key pair is kept."""
+    return f"{product}/{version}"
 
 
 class Catalog:
@@ -283,8 +288,8 @@ class Catalog:
         self.workloads: dict[str, Workload] = {}
         self.credentials: dict[str, Credential] = {}
         self.tokens: dict[str, RegistrationToken] = {}
-        self.product_keys: dict[str, dict[int, ProductKey]] = {}
-        """By product code, then by version."""
+        self.product_keys: dict[str, ProductKey] = {}
+        """By `product_key_name`."""
         self.open = OpenIdentity()
         self._remembered: dict[tuple[str, ...], dict[Any, Any]] = {}
         self._waiting: dict[str, dict[str, Agreement]] = {}
@@ -337,7 +342,7 @@ class Catalog:
             case RegistrationToken():
                 self.tokens[fact.token_sha256] = fact
             case ProductKey():
-                self.product_keys.setdefault(fact.product, {})[fact.version] = fact
+                self.product_keys[key_of(fact)] = fact
             case OpenIdentity():
                 self.open = fact
 

@@ -18,6 +18,10 @@ def micros_of_datetime(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
+_FIRST_MICROS: Final = micros_of_datetime(datetime.min.replace(tzinfo=UTC))
+_LAST_MICROS: Final = micros_of_datetime(datetime.max.replace(tzinfo=UTC))
+
+
 def datetime_of(micros: int) -> datetime:
     """The UTC datetime of an instant within the years 1-9999 (OverflowError beyond them)."""
     return _EPOCH + timedelta(microseconds=micros)
@@ -29,8 +33,14 @@ def rfc3339(micros: int) -> str:
 
 
 def micros_of_rfc3339(text: str) -> int:
-    """The instant that an RFC 3339 text with an offset (or `Z`) names, cut to microseconds; ValueError otherwise."""
-    return micros_of_datetime(datetime.fromisoformat(text))
+    """The instant that an RFC 3339 text with an offset (or `Z`) names, cut to microseconds.
+
+    ValueError otherwise, and beyond the years 1-9999 of UTC.
+    """
+    micros = micros_of_datetime(datetime.fromisoformat(text))
+    if not _FIRST_MICROS <= micros <= _LAST_MICROS:
+        raise ValueError(f"{text} lies, in UTC, beyond the years 1-9999")
+    return micros
 
 
 def hour_of(micros: int) -> int:
@@ -47,4 +57,4 @@ def month_start_of_hour(hour: int) -> int:
 
 def month_of_hour(hour: int) -> str:
     """The UTC month of an hour, as `2026-11`."""
-    return f"{datetime_of(hour * HOUR):%Y-%m}"
+    return datetime_of(hour * HOUR).isoformat()[:7]
