@@ -2,9 +2,10 @@
 
 How a batch is judged. Most of what can be wrong with a record depends on whom and what it names, not on its hour or
 quantity, and sellers name the same customers and dimensions hour after hour. So the steps from COMBINATION to DIMENSION
-are judged once for each distinct identity and remembered beside the catalog (`Meant`), until the catalog changes; the
-rest is judged record by record. A record's first refusal is its least by step; the least of all records by (step,
-index) is the request's. That is the same as finishing each step for all records before the next begins.
+are judged once for each distinct identity and, where nothing is wrong, remembered beside the catalog (`Meant`), until
+the catalog changes; the rest is judged record by record. A record's first refusal is its least by step; the least of
+all records by (step, index) is the request's. That is the same as finishing each step for all records before the next
+begins.
 
 Only one step needs the ledger before the end: a replay is exempt from LICENSE_PERIOD, so a record outside its license's
 period is a refusal *unless it is kept already*. Such records are carried into the turn as `doubtful`, and so is the
@@ -88,6 +89,8 @@ def plan_batch_meter_usage(call: Call[BatchMeterUsageRequest[Timestamp]], catalo
     assert product is not None, "a batch whose product is unknown has been refused"
     last_hour_micros = call.profile.last_hour_seconds * SECOND
     judged = [_judge(said, meant, now_micros, last_hour_micros) for said, meant in zip(records, meanings, strict=True)]
+    if first is not None and not any(one.doubtful for one in judged):
+        raise first.fault()
 
     def follow(view: View, record_ids: RecordIds) -> Following:
         return _follow(judged, first, product.identical_repeat, view, record_ids)
@@ -111,7 +114,9 @@ def _meanings(call: Call[BatchMeterUsageRequest[Timestamp]], catalog: Catalog) -
         names = (said.customer_identifier, said.customer_aws_account_id, said.license_arn, said.dimension)
         meant = remembered.get(names)
         if meant is None:
-            meant = remembered[names] = _meaning(said, seller, code, catalog)
+            meant = _meaning(said, seller, code, catalog)
+            if meant.refusal is None:  # what is refused could be made up without end, and be of any size
+                remembered[names] = meant
         meanings.append(meant)
     return meanings
 
