@@ -242,7 +242,7 @@ def _split_authorization(text: str) -> dict[str, str]:
         raise _incomplete(f"The scheme of the Authorization header is not {ALGORITHM}.")
     parts: dict[str, str] = {}
     for piece in rest.split(","):
-        name, equals, value = piece.strip().partition("=")
+        name, equals, value = piece.strip(" \t").partition("=")
         if not equals or name not in _PARTS or name in parts:
             raise _incomplete(f"The Authorization header takes {', '.join(_PARTS)}, each once, as name=value.")
         parts[name] = value
