@@ -28,6 +28,9 @@ SLICE_RECORDS: Final = 50_000
 SumKey = tuple[Partition, str, str, str, bool]
 """The members of a `Sum` before the quantity."""
 
+NO_SERIES: Final = 0
+"""The number of none; an array for SQLite must not be empty."""
+
 _POSITION: Final = (1 << POSITION_BITS) - 1
 _KEY_LIMIT: Final = 1 << 62
 """Above every key, and its negative below."""
@@ -189,7 +192,8 @@ def _row(number: int, region: str, product: str, body: bytes) -> _Row:
 
 
 def _numbers_in(rows: Iterable[_Row]) -> "apsw.CArrayBinding":
-    return apsw.carray(array("q", {number for row in rows for number in row.body.series}))
+    numbers = {number for row in rows for number in row.body.series}
+    return apsw.carray(array("q", numbers or {NO_SERIES}))
 
 
 def _behind(after: Cursor | None) -> dict[str, int | str]:

@@ -1,0 +1,36 @@
+"""The engines that the contract is asked of. A new engine is one row here, and brings no test of its own."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from meterhouse.ledger.memory import open_memory
+from meterhouse.ledger.protocol import Ledger
+from meterhouse.ledger.sqlite import open_sqlite
+
+
+class Bounds(NamedTuple):
+    """How turns are gathered; the defaults are small, so that tests meet them."""
+
+    group_turns: int = 16
+    queue_turns: int = 4096
+    wait_seconds: float = 30.0
+
+
+class Engine(NamedTuple):
+    """One engine: how it is opened at a place (again at the same place: reopened), and whether reopening keeps all."""
+
+    name: str
+    durable: bool
+    open: Callable[[Path, Bounds], Awaitable[Ledger]]
+
+
+async def _memory(_: Path, bounds: Bounds) -> Ledger:
+    return await open_memory(**bounds._asdict())
+
+
+async def _sqlite(place: Path, bounds: Bounds) -> Ledger:
+    return await open_sqlite(place / "ledger.db", **bounds._asdict())
+
+
+ENGINES = (Engine("memory", durable=False, open=_memory), Engine("sqlite", durable=True, open=_sqlite))
