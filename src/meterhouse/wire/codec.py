@@ -164,10 +164,10 @@ class _Form(NamedTuple):
 
 
 def _form(whole_seconds: Any, any_time: Any | None = None) -> _Form:
-    info = cast("shape_info.StructType", shape_info.type_info(whole_seconds))
+    struct = cast("shape_info.StructType", shape_info.type_info(whole_seconds))
     forms = (whole_seconds,) if any_time is None else (whole_seconds, any_time)
-    fast = _FastPath(tuple(msgspec.json.Decoder(form) for form in forms), _screen(info))
-    return _Form(fast, struct_checker(info))
+    fast = _FastPath(tuple(msgspec.json.Decoder(form) for form in forms), _screen(struct))
+    return _Form(fast, struct_checker(struct))
 
 
 _FORMS: Final[dict[type, _Form]] = {
@@ -205,7 +205,7 @@ def _decode_fast(body: bytes, fast: _FastPath) -> Struct | None:
             said: Struct = decoder.decode(body)
         except msgspec.ValidationError:
             continue
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except msgspec.DecodeError:
             return None
         if number and not _normalise_times(said):  # type: ignore[arg-type]  # only timed shapes have a second decoder
             return None
