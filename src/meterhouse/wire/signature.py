@@ -300,9 +300,9 @@ def _expires(text: str) -> int:
 
 
 def _session_token(form: Form, parts: dict[str, str], headers: dict[bytes, bytes]) -> str | None:
-    """The token beside the signature, signed or not; an empty one counts as none."""
-    given = parts.get("Security-Token") if form is Form.QUERY else _header_text(headers, b"x-amz-security-token")
-    return given or None
+    """The token beside the signature, signed or not, also as a header beside a query; an empty one counts as none."""
+    in_query = parts.get("Security-Token") if form is Form.QUERY else None
+    return in_query or _header_text(headers, b"x-amz-security-token") or None
 
 
 def _header_text(headers: dict[bytes, bytes], name: bytes) -> str | None:
