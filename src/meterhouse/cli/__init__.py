@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     except BrokenPipeError:
         # Whoever read our output has seen enough; Python must not complain when it flushes at exit.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 0
     return 0
 

@@ -76,7 +76,8 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request (ASGI)."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
             return
         if scope["path"] == "/" and scope["method"] == "POST":
             response = await self.meter(scope, await _whole_body(scope, receive))
@@ -84,9 +85,9 @@ class App:
             await self._control(scope, receive, send)
             return
         else:
-            response = _elsewhere(scope["path"])
-        await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
-        await send({"type": "http.response.body", "body": response.body})
+            await elsewhere(scope, receive, send)
+            return
+        await _respond(send, response)
 
     async def meter(self, scope: Scope, body: bytes | None) -> Response:
         """The answer to a `POST /`. `body` is None where it was too large to be read."""
@@ -157,8 +158,24 @@ async def _whole_body(scope: Scope, receive: Receive) -> bytes | None:
     return body
 
 
-def _elsewhere(path: str) -> Response:
+async def _live(receive: Receive, send: Send) -> None:
+    """ASGI's lifespan: what there is to open and close is opened and closed around the server."""
+    for what in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{what}.complete"})
+
+
+async def _respond(send: Send, response: Response) -> None:
+    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def elsewhere(scope: Scope, _receive: Receive, send: Send) -> None:
     """Another path is 404, another method on `/` is 405 (contract §1)."""
+    await _respond(send, _nothing_here(scope["path"]))
+
+
+def _nothing_here(path: str) -> Response:
     if path == "/":
         body = b'{"message":"only POST is allowed here"}'
         return Response(405, (_JSON, _length(body), (b"allow", b"POST")), body)

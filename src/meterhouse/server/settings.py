@@ -1,6 +1,7 @@
 """What a server can be told, each setting once: the command line's flags and the METERHOUSE_… variables alike."""
 
 import os
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -73,6 +74,11 @@ class Settings(Struct, frozen=True):
 def admin_token() -> str | None:
     """The bearer token of the control API, from METERHOUSE_ADMIN_TOKEN; None where it is not set or empty."""
     return os.environ.get("METERHOUSE_ADMIN_TOKEN") or None
+
+
+def environment() -> Mapping[str, str]:
+    """The environment, in which the catalog file's `secret_access_key_env` is looked up."""
+    return os.environ
 
 
 def master_key() -> str | None:

@@ -22,20 +22,13 @@ import msgspec
 from meterhouse.core.catalog import (
     FACT_OF,
     KIND_OF,
-    Account,
-    Agreement,
     Catalog,
     Credential,
     Fact,
-    OpenIdentity,
-    Product,
-    ProductKey,
-    RegistrationToken,
-    Workload,
     key_of,
 )
 from meterhouse.ledger.protocol import Busy, Document, Stale
-from meterhouse.service.draft import Change, Gone
+from meterhouse.service.draft import Change, Gone, held
 from meterhouse.service.master_key import KeySource
 from meterhouse.service.seal import SEAL_KIND, Documents, Seal, opened, place_of
 
@@ -153,27 +146,6 @@ class Market:
             return Document(_CREDENTIAL_KIND, write.access_key_id, None) if known else None
         if isinstance(write, Document):
             return None if self._settings.get(write.kind, {}).get(write.key) == write.body else write
-        if _held(self.catalog, write) == write:
+        if held(self.catalog, write) == write:
             return None
         return Document(KIND_OF[type(write)], key_of(write), _ENCODER.encode(write))
-
-
-def _held(catalog: Catalog, fact: Fact) -> Fact | None:
-    """What the catalog holds under a fact's kind and key."""
-    match fact:
-        case Product():
-            return catalog.products.get(fact.code)
-        case Agreement():
-            return catalog.agreements.get(fact.id)
-        case Account():
-            return catalog.accounts.get(fact.id)
-        case Workload():
-            return catalog.workloads.get(fact.resource_id)
-        case Credential():
-            return catalog.credentials.get(fact.access_key_id)
-        case RegistrationToken():
-            return catalog.tokens.get(fact.token_sha256)
-        case ProductKey():
-            return catalog.product_keys.get(key_of(fact))
-        case OpenIdentity():
-            return catalog.open

@@ -7,7 +7,7 @@ for all by a claim. How long the task runs is not kept at all: it follows from t
 from typing import Final
 
 from meterhouse.core.call import Attestation, Call, Following, Plan, RecordIds, View
-from meterhouse.core.catalog import Catalog, Platform, ProductKey
+from meterhouse.core.catalog import Catalog, Platform, ProductKey, product_key_name
 from meterhouse.core.decide.meter_usage import SUCCESS_CLAIM, entitled
 from meterhouse.core.moment import hour_of
 from meterhouse.core.outcome import Fault, FaultCode
@@ -67,9 +67,8 @@ def plan_register_usage(call: Call[RegisterUsageRequest], catalog: Catalog, now_
 
 def _key(catalog: Catalog, product: str, version: int) -> ProductKey | None:
     """The key of a version; None for the first one where it is still to be made."""
-    keys = catalog.product_keys.get(product, {})
-    key = keys.get(version)
-    if key is None and (keys or version != FIRST_VERSION):
+    key = catalog.product_keys.get(product_key_name(product, version))
+    if key is None and version != FIRST_VERSION:
         message = f"the product {product} has no public key of version {version}"
         raise Fault(FaultCode.INVALID_PUBLIC_KEY_VERSION, message)
     return key

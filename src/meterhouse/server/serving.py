@@ -1,0 +1,178 @@
+"""From settings to a running server: opens what it needs, in the order in which failing is cheapest, and closes it all.
+
+Socket, ledger, master key, catalog file, ready. Whatever cannot be opened ends the start with one sentence.
+"""
+
+import asyncio
+import gc
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvloop
+
+from meterhouse.ledger.memory import open_memory
+from meterhouse.ledger.protocol import Busy, CannotOpen, Ledger, LedgerFailure
+from meterhouse.ledger.sqlite import open_sqlite
+from meterhouse.server.app import App, elsewhere, real_now_micros
+from meterhouse.server.chance import RandomIds
+from meterhouse.server.gates import Edge
+from meterhouse.server.log import LogLevel, configure_logs
+from meterhouse.server.run import CannotListen, listen, serve
+from meterhouse.server.settings import MEMORY, Auth, ClockMode, Settings, environment, master_key
+from meterhouse.service.agreements import IssuedToken
+from meterhouse.service.catalog_file import LOADED_KIND, Circumstances, Loaded, load
+from meterhouse.service.clock import CLOCK_KIND, Clocks
+from meterhouse.service.draft import Sources
+from meterhouse.service.house import House
+from meterhouse.service.market import Market
+from meterhouse.service.master_key import KeySource, WrongKey, keys_from
+from meterhouse.service.places import Source
+from meterhouse.service.reading import read_catalog
+from meterhouse.service.refused import Refused
+from meterhouse.wire.policy import parse_policy
+
+KEY_SUFFIX: Final = ".key"
+"""What a SQLite ledger's key file adds to its name."""
+
+log = structlog.get_logger("meterhouse")
+
+Say = Callable[[str], None]
+
+
+class CannotServe(Exception):
+    """The server cannot start; one sentence says why, `exit_code` whose fault it is (1 the system's, 2 the input's)."""
+
+    def __init__(self, sentence: str, exit_code: int = 1) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
+def serve_until_stopped(settings: Settings, log_level: LogLevel, say: Say) -> None:
+    """Serves until SIGTERM or SIGINT. `say` gets what belongs on standard output, line by line. Raises CannotServe."""
+    configure_logs(log_level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, say))
+
+
+async def _serve(settings: Settings, say: Say) -> None:
+    try:
+        listening = listen(settings.host, settings.port)
+    except CannotListen as error:
+        raise CannotServe(str(error)) from None
+    try:
+        async with opened(settings, say) as (application, load_again):
+            gc.freeze()  # what is alive now stays alive: the collector need not look at it again
+            log.info("started", url=listening.url, data=settings.data, auth=str(settings.auth))
+            cut = await serve(
+                application,
+                listening,
+                on_ready=lambda url: say(f"Meterhouse is ready at {url}"),
+                on_hangup=load_again,
+            )
+            log.info("stopped", requests_cut_off=cut)
+    finally:
+        listening.close()
+
+
+@asynccontextmanager
+async def opened(settings: Settings, say: Say) -> AsyncIterator[tuple[App, Callable[[], None]]]:
+    """The application over its opened ledger, and what loads the catalog file again. Raises CannotServe."""
+    try:
+        ledger = await _ledger(settings)
+    except CannotOpen as error:
+        raise CannotServe(str(error)) from None
+    try:
+        market = await Market.open(ledger, _keys(settings), os.urandom)
+        composed = Composed(settings, ledger, market)
+        if settings.catalog is not None:
+            _tell(await composed.load_catalog(settings.catalog), say)
+        yield composed.application, composed.loader(say)
+    except WrongKey as error:
+        raise CannotServe(str(error)) from None
+    except Refused as error:
+        raise CannotServe(str(error), 2) from None
+    except (Busy, LedgerFailure) as error:
+        raise CannotServe(f"{settings.data}: {error}") from None
+    finally:
+        await ledger.close()
+
+
+async def _ledger(settings: Settings) -> Ledger:
+    return await open_memory() if settings.data == MEMORY else await open_sqlite(Path(settings.data))
+
+
+def _keys(settings: Settings) -> KeySource:
+    """The master key's source; a ledger in memory has one that is as short-lived as itself."""
+    text = master_key()
+    if settings.data == MEMORY:
+        throwaway = os.urandom(32)
+        return lambda *, first: [throwaway]  # noqa: ARG005  # a key source is asked by this name
+    return keys_from(text, Path(settings.data + KEY_SUFFIX), os.urandom)
+
+
+class Composed:
+    """The parts of a server, joined."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, market: Market) -> None:
+        sandbox = settings.clock is ClockMode.TEST
+        self._settings = settings
+        self._market = market
+        clocks = Clocks(market.settings(CLOCK_KIND) if sandbox else {}, real_now_micros)
+        self._sources = Sources(clocks.now_micros, os.urandom, market.seal.seal, parse_policy)
+        edge = Edge(
+            market.catalog,
+            market,
+            settings.profile,
+            frozenset(settings.regions) or None,
+            next(iter(settings.regions), None),
+            settings.auth is Auth.OPEN,
+        )
+        house = House(ledger, market.catalog, clocks, RandomIds())
+        self.application = App(house, market, edge, elsewhere)
+
+    async def load_catalog(self, path: Path) -> Loaded:
+        """Loads the catalog file; only what changed in it since it was last loaded is applied. Raises Refused."""
+        try:
+            text = await asyncio.to_thread(path.read_bytes)
+        except OSError as error:
+            raise CannotServe(f"--catalog: {path} cannot be read: {error.strerror}.", 2) from None
+        written = read_catalog(text, str(path))
+        circumstances = Circumstances(
+            Source.FILE, self._market.settings(LOADED_KIND), self._market.seal.fingerprint, environment()
+        )
+        return await self._market.change(lambda catalog: load(written, catalog, circumstances, self._sources))
+
+    def loader(self, say: Say) -> Callable[[], None]:
+        """Loads the catalog file again, in the background: SIGHUP's answer."""
+        running: set[asyncio.Task[None]] = set()
+
+        async def load_again(path: Path) -> None:
+            try:
+                _tell(await self.load_catalog(path), say)
+            except (Refused, CannotServe, Busy, LedgerFailure) as error:
+                log.warning("catalog_refused", reason=str(error))
+
+        def on_hangup() -> None:
+            if self._settings.catalog is None:
+                log.warning("catalog_not_loaded", reason="the server was started without --catalog")
+                return
+            task = asyncio.ensure_future(load_again(self._settings.catalog))
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+        return on_hangup
+
+
+def _tell(loaded: Loaded, say: Say) -> None:
+    """Secrets and tokens that were made up are shown once, here."""
+    log.info("catalog_loaded", **loaded.changed)
+    for shown in loaded.shown_once:
+        if isinstance(shown, IssuedToken):
+            say(f"Registration token of {shown.agreement}, shown once: {shown.token}")
+        else:
+            token = "" if shown.session_token is None else f" session token {shown.session_token}"
+            say(f"Secrets of {shown.access_key_id}, shown once: secret access key {shown.secret_access_key}{token}")
