@@ -34,6 +34,11 @@ def keeping(*entries: Entry) -> Callable[[View], Decision]:
     return decide
 
 
+def blindly(*entries: Entry) -> Callable[[View], Decision]:
+    """The rule that keeps without looking."""
+    return lambda _: Decision(len(entries), entries, (), HEADER)
+
+
 def sight(position: int = 0, *kept: Entry) -> Sight:
     """A partition in which something is kept already."""
     return Sight(position, {one.key: Kept(one.quantity_micros, one.record_id) for one in kept}, {})
@@ -123,14 +128,10 @@ def test_a_blind_rule_leaves_the_sight_as_it_was() -> None:
 def test_a_group_is_as_good_as_one_by_one(kept: set[int], turns: list[tuple[bool, list[int]]]) -> None:
     """Judging turns as a group comes to the same as judging each alone, after what the earlier kept was kept."""
     before = [entry(hour, 100 + hour) for hour in kept]
-    rules = [
-        keeping(*(entry(hour, 10 * number + hour) for hour in hours))
-        if looks
-        else lambda _, number=number, hours=hours: Decision(s
-            number, [entry(hour, 10 * number + hour) for hour in hours], (), HEADER
-        )
-        for number, (looks, hours) in enumerate(turns)
-    ]
+    rules = []
+    for number, (looks, hours) in enumerate(turns):
+        entries = [entry(hour, 10 * number + hour) for hour in hours]
+        rules.append(keeping(*entries) if looks else blindly(*entries))
     together = judge(group(*rules), {HERE: sight(0, *before)}, 0)
     rows: list[JournalEntry] = []
     verdicts: list[object] = []
