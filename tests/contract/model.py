@@ -111,7 +111,7 @@ def _wanted(what: RecordFilter, row: JournalEntry) -> bool:
             what.customer in (None, series.customer)
             and what.license in (None, series.license)
             and what.dimension in (None, series.dimension)
-            and (what.from_micros is None or entry.timestamp_micros >= what.from_micros)
+            and (what.from_micros is None or entry.timestamp_micros >= what.from_micros or series.dimension == "")
             and (what.to_micros is None or entry.timestamp_micros < what.to_micros)
         ):
             return True

@@ -64,6 +64,17 @@ async def test_history_finds_the_few_among_the_many(ledger: Ledger) -> None:
         assert page == second
 
 
+async def test_history_finds_what_began_before(ledger: Ledger) -> None:
+    """A record without a dimension begins a metering that goes on: it is found though it is older than asked for."""
+    begun, usage = (entry_of(key_of(HOUR_NOW, dimension=dimension, workload="task")) for dimension in ("", "requests"))
+    await keep(ledger, [begun], header=header_of(1))
+    await keep(ledger, [usage], header=header_of(2))
+    for from_hour, to_hour, expected in ((HOUR_NOW + 5, HOUR_NOW + 6, [begun]), (HOUR_NOW - 5, HOUR_NOW, [])):
+        what = RecordFilter(from_micros=from_hour * HOUR, to_micros=to_hour * HOUR)
+        rows = await ledger.history(what, after=None, limit=9)
+        assert [entry for row in rows for entry in row.entries] == expected
+
+
 async def test_sums_beyond_64_bits(ledger: Ledger) -> None:
     """6: a sum is exact where it exceeds what 64 bits, or the digits of a float, can hold."""
     quantities = [2**63 - 1 - number for number in range(40)]

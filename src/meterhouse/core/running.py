@@ -41,16 +41,19 @@ def end_micros_of(workload: Workload, now_micros: int) -> int | None:
     return last_seen if lapsed else None
 
 
-def hours_of_running(since_micros: int, end_micros: int | None, now_micros: int) -> Iterator[HourOfRunning]:
+def hours_of_running(
+    since_micros: int, end_micros: int | None, now_micros: int, *, from_hour: int | None = None
+) -> Iterator[HourOfRunning]:
     """The seconds of each hour from a registration to the end, or to now; the shortfall of the minimum in the last.
 
-    There is at least one hour, if only with no second in it yet.
+    There is at least one hour, if only with no second in it yet. Hours before `from_hour` are passed over.
     """
     since = since_micros // SECOND
     until = max(since, (now_micros if end_micros is None else end_micros) // SECOND)
     shortfall = 0 if end_micros is None else max(0, MINIMUM_SECONDS - (until - since))
     last_hour = max(since, until - 1) // _HOUR_SECONDS
-    for hour in range(since // _HOUR_SECONDS, last_hour + 1):
+    first_hour = since // _HOUR_SECONDS
+    for hour in range(first_hour if from_hour is None else max(first_hour, from_hour), last_hour + 1):
         begins, ends = max(since, hour * _HOUR_SECONDS), min(until, (hour + 1) * _HOUR_SECONDS)
         yield HourOfRunning(hour, ends - begins + (shortfall if hour == last_hour else 0))
 

@@ -39,8 +39,9 @@ def hours_of(what: RecordFilter) -> tuple[int | None, int | None]:
 
 
 def _wants_entry(what: RecordFilter, entry: Entry) -> bool:
+    series = entry.key.series
     return (
-        (what.from_micros is None or what.from_micros <= entry.timestamp_micros)
+        (what.from_micros is None or what.from_micros <= entry.timestamp_micros or not series.dimension)
         and (what.to_micros is None or entry.timestamp_micros < what.to_micros)
-        and wants_series(what, entry.key.series)
+        and wants_series(what, series)
     )

@@ -19,6 +19,7 @@ REGISTRATION_CLAIM: Final = "registration"
 """Kind of the claim that a workload makes when it is first registered for a product."""
 FIRST_VERSION: Final = 1
 """The key version that is made when it is first needed."""
+_INSTANT_BYTES: Final = 8
 
 
 def plan_register_usage(call: Call[RegisterUsageRequest], catalog: Catalog, now_micros: int) -> Plan:
@@ -52,7 +53,7 @@ def plan_register_usage(call: Call[RegisterUsageRequest], catalog: Catalog, now_
         if first_call and not preview:
             claims.append((success, b""))
         if not registered:
-            claims.append((registration, b""))
+            claims.append((registration, now_micros.to_bytes(_INSTANT_BYTES, "big", signed=True)))
         entries = [] if registered else [Entry(record_key, now_micros, 0, record_ids(1)[0])]
         return Following(
             RegisterUsageResult(),
@@ -63,6 +64,11 @@ def plan_register_usage(call: Call[RegisterUsageRequest], catalog: Catalog, now_
         )
 
     return Plan(follow, Partition(call.region, product.code), (record_key,), (success, registration))
+
+
+def registered_micros_of(claim: bytes) -> int:
+    """Since when a task or pod is metered for a product: the instant that its registration claim holds."""
+    return int.from_bytes(claim, "big", signed=True)
 
 
 def _key(catalog: Catalog, product: str, version: int) -> ProductKey | None:
