@@ -75,8 +75,11 @@ def agreement_of(row: AgreementRow, draft: Draft, sources: Sources) -> Agreement
     if licensed is not None:
         raise Refused(RefusalKind.CONFLICT, f'it is the license of the agreement "{licensed.id}"', "license_arn")
     now_micros = sources.now(product.seller)
-    start_micros = now_micros if row.start is None else micros_of(row.start, "start")
     end_micros = None if row.end is None else micros_of(row.end, "end")
+    if row.start is not None:
+        start_micros = micros_of(row.start, "start")
+    else:  # now; an agreement that is said to have ended before now cannot have begun now
+        start_micros = now_micros if end_micros is None else min(now_micros, end_micros)
     closed = row.status is AgreementState.ENDED
     if end_micros is None and closed:
         end_micros = max(now_micros, start_micros)

@@ -48,11 +48,11 @@ class StartedWorkload(Row, kw_only=True):
 
 
 def new_credential(row: CredentialRow, catalog: Catalog, sources: Sources) -> Change[ShownCredential]:
-    """`POST /credentials`: CONFLICT where the key, or the resource id of the workload, exists."""
+    """`POST /credentials`: CONFLICT where the key exists, or the workload and is another."""
     if row.access_key_id in catalog.credentials:
         raise Refused(RefusalKind.CONFLICT, f'the access key "{row.access_key_id}" exists already', "access_key_id")
     if row.workload is not None:
-        _check_unused(row.workload, catalog, "workload.resource_id")
+        _check_same(row.workload, row.account, catalog, sources)
     facts, shown = credential_of(row, None, Draft(catalog), sources)
     return Change(facts, shown)
 
@@ -168,6 +168,14 @@ def open_of(row: OpenRow, draft: Draft, sources: Sources) -> list[Fact]:
 def _check_unused(row: NestedWorkload, catalog: Catalog, field: str) -> None:
     if row.resource_id in catalog.workloads:
         raise Refused(RefusalKind.CONFLICT, f'the workload "{row.resource_id}" exists already', field)
+
+
+def _check_same(row: NestedWorkload, account: str, catalog: Catalog, sources: Sources) -> None:
+    """A workload may be handed several credentials; it must be described the same way each time."""
+    present = catalog.workloads.get(row.resource_id or "")
+    if present is not None and workload_of(row, account, present, sources) != present:
+        reason = f'the workload "{present.resource_id}" exists already, and is another'
+        raise Refused(RefusalKind.CONFLICT, reason, "workload.resource_id")
 
 
 def _running(resource_id: str, catalog: Catalog) -> Workload:

@@ -17,8 +17,10 @@ from meterhouse.core.catalog import (
     Fact,
     OpenIdentity,
     Product,
+    ProductKey,
     RegistrationToken,
     Workload,
+    key_of,
 )
 from meterhouse.core.moment import SECOND, micros_of_datetime
 from meterhouse.core.shapes import FIRST_SECOND, LAST_SECOND
@@ -107,6 +109,27 @@ class Draft:
                 self.tokens[fact.token_sha256] = fact
             case OpenIdentity():
                 self.open = fact
+
+
+def held(catalog: Catalog, fact: Fact) -> Fact | None:
+    """What the catalog holds under a fact's kind and key."""
+    match fact:
+        case Product():
+            return catalog.products.get(fact.code)
+        case Agreement():
+            return catalog.agreements.get(fact.id)
+        case Account():
+            return catalog.accounts.get(fact.id)
+        case Workload():
+            return catalog.workloads.get(fact.resource_id)
+        case Credential():
+            return catalog.credentials.get(fact.access_key_id)
+        case RegistrationToken():
+            return catalog.tokens.get(fact.token_sha256)
+        case ProductKey():
+            return catalog.product_keys.get(key_of(fact))
+        case OpenIdentity():
+            return catalog.open
 
 
 def micros_of(moment: datetime, field: str) -> int:

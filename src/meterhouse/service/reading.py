@@ -192,7 +192,15 @@ def _explained(error: str, written: object, form: type[Struct]) -> tuple[Path, s
     if unknown := _UNKNOWN.fullmatch(matched["problem"]):
         name = unknown["name"]
         return (*path, name), f"unknown; {_known(name, _forms_at(form, path))}"
-    return path, f"{_value_at(written, path)} is {_wanted(_forms_at(form, path))}"
+    forms = _forms_at(form, path)
+    value = _value_at(written, path)
+    if form is CatalogFile and value.startswith('"') and _is_time(forms):
+        return path, f"{value} is a text: a time is written without quotes, such as 2026-01-01T00:00:00Z"
+    return path, f"{value} is {_wanted(forms)}"
+
+
+def _is_time(forms: Sequence[inspect.Type]) -> bool:
+    return any(isinstance(each, inspect.DateTimeType) for form in forms for each in _alternatives(form))
 
 
 def _steps_of(field: str) -> Path:
