@@ -27,7 +27,7 @@ SERIES = st.builds(
     Series,
     st.sampled_from(["", "arn:l"]),
     st.sampled_from(["1", "2"]),
-    st.sampled_from(["d", "é"]),
+    st.sampled_from(["d", "é", ""]),
     st.sampled_from(["", "i-1"]),
     st.sampled_from(["", "t"]),
 )
@@ -53,7 +53,7 @@ FILTERS = st.builds(
     st.sampled_from([None, None, "a"]),
     st.sampled_from([None, None, "1", "nobody"]),
     st.sampled_from([None, None, "", "arn:l"]),
-    st.sampled_from([None, None, "d"]),
+    st.sampled_from([None, None, "d", ""]),
     MOMENTS,
     MOMENTS,
 )

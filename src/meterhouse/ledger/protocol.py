@@ -120,8 +120,10 @@ class RecordFilter(NamedTuple):
     license: str | None = None
     dimension: str | None = None
     from_micros: int | None = None
-    """Inclusive, compared with the record's timestamp. A record without a dimension is never too early: it begins a
-    metering that goes on (contract §7)."""
+    """Inclusive, compared with the record's timestamp.
+
+    A record without a dimension is never too early: it begins a metering that goes on (contract §7).
+    """
     to_micros: int | None = None
     """Exclusive."""
 

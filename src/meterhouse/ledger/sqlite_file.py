@@ -131,9 +131,9 @@ def check_ours(db: apsw.Connection, path: Path) -> int:
 
 
 def _migrate(db: apsw.Connection, path: Path) -> None:
-    version = check_ours(db, path)
     if db.readonly("main"):
         raise CannotOpen(f"{path} is read-only")
+    version = check_ours(db, path)
     for name, value in PRAGMAS.items():
         db.pragma(name, value)
     for number, step in enumerate(STEPS[version:], start=version + 1):

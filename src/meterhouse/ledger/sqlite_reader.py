@@ -7,6 +7,7 @@ that says where the next begins.
 
 from array import array
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import apsw
@@ -149,9 +150,10 @@ class Reader:
 
     def close(self) -> None:
         """Lets go of the file; a later read, after an error, connects anew."""
-        if self._connection is not None:
-            self._connection.close(force=True)
-            self._connection = None
+        db, self._connection = self._connection, None
+        if db is not None:
+            with suppress(apsw.Error):
+                db.close(force=True)
 
     @property
     def _db(self) -> apsw.Connection:

@@ -11,7 +11,7 @@ connection sees what is there. Nothing of a failed group was acknowledged, which
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import apsw
@@ -138,8 +138,7 @@ class Writer:
     def close(self) -> None:
         """Lets go of the file."""
         if self._db is not None:
-            self._db.close()
-            self._db = None
+            self._let_go(self._db)
 
     @contextmanager
     def _transaction(self) -> Iterator[apsw.Connection]:
@@ -172,7 +171,13 @@ class Writer:
         except apsw.Error:
             trusted = False
         if not trusted:
-            self._db = None
+            self._let_go(db)
+
+    def _let_go(self, db: apsw.Connection) -> None:
+        self._db = None
+        with suppress(
+            apsw.Error
+        ):  # what cannot be carried over from the log stays there, for the next to open the file
             db.close(force=True)
 
     def _forget(self) -> None:
