@@ -1,20 +1,21 @@
-"""How much and how long one HTTP connection may take, and what it is told when it takes more (contract §1).
+"""How much and how long one HTTP connection may take (contract §1), and the count that is held against it.
 
-A refusal is made while HTTP is still being read, before anyone knows which operation was meant; so it carries a short
-JSON body of the usual form, and no request id.
+Bytes are counted as they arrive, since a header or a chunk extension that never ends is never reported by the parser.
+All that is known of a piece fed to it is its size, and what was reported meanwhile. So a head is never fed more than it
+may still have, which makes its bound exact; only of one that begins behind another request, in the middle of a piece,
+is there no more to count than the headers seen in that piece.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Final
 
-from meterhouse.server.exchange import Receive, Scope, Send
+PIECE_BYTES: Final = 8192
+"""The parser is fed pieces of at most this size; a usual request is smaller and goes through in one."""
 
-BODY_TOO_LARGE: Final = "meterhouse.body_too_large"
-"""Present in `scope["extensions"]` when a body was refused for its size: `receive` then gives an empty body, and the
-application is expected to answer 413. The connection is closed after that answer."""
+FRAMING_PER_BYTE: Final = 8
+"""Chunk framing may weigh this many times the body it carries: five for chunks of one byte, and some room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,32 +36,57 @@ class Bounds:
     linger_bytes: int = 16_777_216
     """Thrown away after a refusal, so that its sender comes to read it: the largest batch with all its allocations is
     some 12 MB."""
-    linger_seconds: float = 2
+    linger_seconds: float = 10
     """How long a refused client may go on writing."""
 
 
 CONTRACT: Final = Bounds()
 
 
-class Refusal:
-    """An ASGI application that gives one answer: what HTTP itself refuses."""
+class Tally:
+    """Counts the head or the body that is being read: `begin` one, then add each piece that ended inside it."""
 
-    def __init__(self, status: int, name: str, message: str) -> None:
-        self.status = status
-        self._body = json.dumps({"__type": name, "message": message}, separators=(",", ":")).encode()
-        self._headers = [(b"content-type", b"application/json"), (b"content-length", str(len(self._body)).encode())]
+    __slots__ = ("_bounds", "_fed_bytes", "_gap_bytes", "_seen_bytes")
 
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Answer, whatever was asked."""
-        await send({"type": "http.response.start", "status": self.status, "headers": self._headers})
-        await send({"type": "http.response.body", "body": self._body})
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._fed_bytes = -1  # in whole pieces; -1: it began in this piece
+        self._gap_bytes = 0  # since the body last grew
+        self._seen_bytes = 0  # its size then
 
+    def begin(self) -> None:
+        """A head or a body begins in the piece that is being fed."""
+        self._fed_bytes = -1
 
-MALFORMED: Final = Refusal(400, "BadRequestException", "This is not a well-formed HTTP request.")
-NOT_HTTP_1: Final = Refusal(400, "BadRequestException", "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
-NO_TUNNEL: Final = Refusal(400, "BadRequestException", "CONNECT is not served: this is no proxy.")
-TWO_HOSTS: Final = Refusal(400, "BadRequestException", "The Host header is given more than once.")
-MOSTLY_FRAMING: Final = Refusal(400, "BadRequestException", "The chunks' framing outweighs what they carry.")
-HEAD_LATE: Final = Refusal(408, "RequestTimeoutException", "The headers were not complete in time.")
-BODY_LATE: Final = Refusal(408, "RequestTimeoutException", "The body was not complete in time.")
-HEAD_LARGE: Final = Refusal(431, "RequestHeaderFieldsTooLargeException", "The headers are too large.")
+    @property
+    def begins(self) -> bool:
+        """Whether it began in the piece that was fed last."""
+        return self._fed_bytes < 0
+
+    @property
+    def head_room_bytes(self) -> int:
+        """How much the head may still have."""
+        return self._bounds.head_bytes - max(self._fed_bytes, 0)
+
+    def add_to_head(self, piece_bytes: int) -> None:
+        """The head goes on beyond this piece."""
+        self._fed_bytes = max(self._fed_bytes, 0) + piece_bytes
+
+    def begin_framing(self) -> None:
+        """The body goes on beyond the piece in which it began."""
+        self._fed_bytes = self._gap_bytes = self._seen_bytes = 0
+
+    def add_to_body(self, piece_bytes: int, body_bytes: int) -> None:
+        """The body, of this size now, goes on beyond this piece; what is no body is chunk framing or trailers."""
+        self._fed_bytes += piece_bytes
+        self._gap_bytes = 0 if body_bytes > self._seen_bytes else self._gap_bytes + piece_bytes
+        self._seen_bytes = body_bytes
+
+    def exceeds_gap(self) -> bool:
+        """Whether extensions or trailers without any body between them weigh more than a head may."""
+        return self._gap_bytes > self._bounds.head_bytes
+
+    def exceeds_framing(self) -> bool:
+        """Whether all framing together is out of proportion to the body it carries."""
+        framing_bytes = self._fed_bytes - self._seen_bytes
+        return framing_bytes > 2 * self._bounds.head_bytes + FRAMING_PER_BYTE * self._seen_bytes

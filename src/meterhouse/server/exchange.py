@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import http
-import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, Protocol
 
+import structlog
 from uvicorn.protocols.http.flow_control import FlowControl
 
 Scope = MutableMapping[str, Any]
@@ -39,7 +39,7 @@ _STATUS_LINES: Final = {code: f"HTTP/1.1 {code} {_PHRASES.get(code, '')}\r\n".en
 _BODILESS: Final = frozenset((*range(100, 200), 204, 304))
 _FAILED: Final = b'{"__type":"InternalServiceErrorException","message":"The request could not be answered."}'
 
-_log = logging.getLogger(__name__)
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 class Connection(Protocol):
@@ -94,14 +94,14 @@ class Exchange:
         try:
             await self._application(self.scope, self.receive, self.send)
         except Exception:  # noqa: BLE001 - a bug of the application, whatever it is: the other requests go on
-            _log.exception("the application failed on %s %s", self.scope.get("method"), self.scope.get("path"))
+            _log.exception("application_failed", method=self.scope["method"], path=self.scope["path"])
             self._fail()
         except BaseException:  # cancelled, or the process is being ended: the client must not wait for an answer
             self._connection.transport.abort()
             raise
         else:
             if not self.complete and not self.disconnected:
-                _log.error("the application left %s %s without an answer", self.scope["method"], self.scope["path"])
+                _log.error("application_gave_no_answer", method=self.scope["method"], path=self.scope["path"])
                 self._fail()
 
     def disconnect(self) -> None:

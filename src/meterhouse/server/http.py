@@ -20,9 +20,6 @@ Rules of this file:
 - *Little is read ahead.* llhttp cannot be stopped in the middle of what it is fed, so it is fed pieces; once a whole
   request waits behind another, nothing more is fed or read. One connection holds at most two bodies, a head, and what
   one read of the socket brings.
-- *Bytes are counted as they arrive*, because a header or a chunk extension that never ends is never reported. In a
-  piece in which an earlier request ended, only the headers seen are counted: the count may lag by a piece, and never
-  refuses what is within bounds. A head that is complete is measured exactly.
 - *Trailers and chunk extensions are read past*, within the bound of a head, and reach nobody: a trailer must not pass
   for a header.
 - *No deadline while whole requests are being answered*, except that a client which does not take its answer has
@@ -38,35 +35,17 @@ import contextvars
 import enum
 import urllib.parse
 from collections import deque
-from typing import Any, Final
+from typing import Any
 
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from meterhouse.server.bounds import (
-    BODY_LATE,
-    BODY_TOO_LARGE,
-    CONTRACT,
-    HEAD_LARGE,
-    HEAD_LATE,
-    MALFORMED,
-    MOSTLY_FRAMING,
-    NO_TUNNEL,
-    NOT_HTTP_1,
-    TWO_HOSTS,
-    Bounds,
-    Refusal,
-)
+from meterhouse.server import refusal
+from meterhouse.server.bounds import CONTRACT, PIECE_BYTES, Bounds, Tally
 from meterhouse.server.deadline import Deadline
 from meterhouse.server.exchange import ASGI_VERSIONS, Exchange, Scope
-
-PIECE_BYTES: Final = 8192
-"""The parser is fed pieces of this size; a usual request is smaller and goes through in one."""
-
-FRAMING_PER_BYTE: Final = 8
-"""Chunk framing may weigh this many times the body it carries: five for chunks of one byte, and some room."""
 
 
 class Reading(enum.Enum):
@@ -105,13 +84,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body: bytes | bytearray = b""
         self._keep_alive = True
         self._continue_due = False
-        # What has been counted of it
-        self._fed_bytes = -1  # of this head or body, in whole pieces; -1: it began in this piece
+        self._tally = Tally(bounds)
+        self._piece_bytes = min(PIECE_BYTES, bounds.head_bytes)
         self._alone = True  # no request has ended in this piece
-        self._gap_bytes = 0  # fed since the body last grew
-        self._seen_bytes = 0  # the body's size then
         self._declared_bytes = 0  # Content-Length, once the body is known to come in several pieces
-        self._surely_small_bytes = bounds.head_bytes - PIECE_BYTES
         # What is being answered
         self._current: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
@@ -167,10 +143,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """The server stops: what has begun to arrive is still answered, and nothing after it."""
         if self._current is not None:
             self._end_after_last()
-        elif self._reading is REST:
-            self._hang_up()
-        else:
+        elif self._reading in (HEAD, BODY):
             self._stopping = True
+        else:
+            self._lingers = False
+            self._hang_up()
 
     # Feeding the parser
 
@@ -178,7 +155,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Take what one read of the socket brought."""
         if self._paused:  # a transport may have read before it was told
             self._held = bytes(self._held) + data
-        elif len(data) <= PIECE_BYTES:
+        elif len(data) <= self._piece_bytes and self._reading is not HEAD:
             self._feed(data)
         else:
             self._feed_pieces(memoryview(data))
@@ -188,9 +165,14 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._paused:
                 self._held = data
                 return
-            size = PIECE_BYTES
+            size = self._piece_bytes
             if self._reading is BODY:  # nothing else can be in what was declared
                 size = max(size, self._declared_bytes - len(self._body))
+            elif self._reading is HEAD:
+                size = min(size, self._tally.head_room_bytes)
+                if size <= 0:
+                    self._refuse(refusal.HEAD_LARGE)
+                    continue
             piece, data = data[:size], data[size:]
             self._feed(piece)
 
@@ -207,28 +189,31 @@ class BoundedProtocol(HttpToolsProtocol):
             if not isinstance(error.__context__, _Stop):
                 raise  # a bug in one of the methods that the parser calls
         except httptools.HttpParserError:
-            self._refuse(MALFORMED)
+            if self._reading is not SHUT:
+                self._refuse(refusal.MALFORMED)
         else:
             if self._reading is not REST:
                 self._count(len(piece))
 
     def _count(self, piece_bytes: int) -> None:
         """The piece ended inside a request: see that a deadline runs and the bounds are kept."""
-        begins = self._fed_bytes < 0
-        if self._reading is BODY:
+        tally = self._tally
+        begins = tally.begins
+        if self._reading is HEAD:
             if begins:
-                self._fed_bytes = self._gap_bytes = self._seen_bytes = 0
-                self._begin_long_body()
-            else:
-                self._count_framing(piece_bytes)
-        elif self._reading is HEAD:
-            if begins:
-                self._fed_bytes = piece_bytes if self._alone else _head_bytes(b"", self.url, self.headers)
                 self._watch_again()
-            else:
-                self._fed_bytes += piece_bytes
-            if self._fed_bytes > self.bounds.head_bytes:
-                self._refuse(HEAD_LARGE)
+                if not self._alone:
+                    piece_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            tally.add_to_head(piece_bytes)
+        elif self._reading is BODY and begins:
+            tally.begin_framing()
+            self._begin_long_body()
+        elif self._reading is BODY:
+            tally.add_to_body(piece_bytes, len(self._body))
+            if tally.exceeds_gap():
+                self._refuse(refusal.HEAD_LARGE)
+            elif tally.exceeds_framing():
+                self._refuse(refusal.MOSTLY_FRAMING)
 
     def _begin_long_body(self) -> None:
         """The body did not come along with its head: what the head says about it is looked at now."""
@@ -242,17 +227,6 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._continue_due and self._current is None:
                 self._say_continue()
 
-    def _count_framing(self, piece_bytes: int) -> None:
-        """What is no body is framing or trailers: never more at a time than a head, nor out of proportion in all."""
-        body_bytes = len(self._body)
-        self._fed_bytes += piece_bytes
-        self._gap_bytes = 0 if body_bytes > self._seen_bytes else self._gap_bytes + piece_bytes
-        self._seen_bytes = body_bytes
-        if self._gap_bytes > self.bounds.head_bytes:
-            self._refuse(HEAD_LARGE)
-        elif self._fed_bytes - body_bytes > self.bounds.head_bytes + FRAMING_PER_BYTE * body_bytes:
-            self._refuse(MOSTLY_FRAMING)
-
     def _ignore_upgrade(self, rest: bytes | memoryview) -> None:
         """No other protocol is spoken, so an offer to switch counts for nothing (RFC 9110 §7.8).
 
@@ -261,7 +235,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """
         method = self.parser.get_method()
         if method == b"CONNECT":
-            self._refuse(NO_TUNNEL)
+            self._refuse(refusal.NO_TUNNEL)
             return
         headers, earlier = self.headers, self._request
         lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
@@ -283,9 +257,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._pause()
 
     def _pause(self) -> None:
-        if not self._paused:
-            self._paused = True
-            self.transport.pause_reading()
+        self._paused = True
+        self.flow.pause_reading()
 
     def _resume(self) -> None:
         """Read on, first what was held back. The pause was not the client's, so its time begins anew."""
@@ -293,7 +266,7 @@ class BoundedProtocol(HttpToolsProtocol):
         held, self._held = self._held, b""
         self._feed_pieces(memoryview(held))
         if not self._paused and not self.transport.is_closing():
-            self.transport.resume_reading()
+            self.flow.resume_reading()
             self._watch_again()
 
     # The parser's side
@@ -303,7 +276,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._reading is SHUT:
             raise _Stop
         self._reading = HEAD
-        self._fed_bytes = -1
+        self._tally.begin()
         self.url = b""
         self.headers = []
 
@@ -319,15 +292,12 @@ class BoundedProtocol(HttpToolsProtocol):
         url = self.url
         headers = self.headers
         method = parser.get_method()
-        if self._fed_bytes > self._surely_small_bytes and _head_bytes(method, url, headers) > self.bounds.head_bytes:
-            self._refuse(HEAD_LARGE)
-            raise _Stop
         version = parser.get_http_version()
         if version not in ("1.1", "1.0"):
-            self._refuse(NOT_HTTP_1)
+            self._refuse(refusal.NOT_HTTP_1)
             raise _Stop
         if len(dict(headers)) != len(headers) and [name for name, _ in headers].count(b"host") > 1:
-            self._refuse(TWO_HOSTS)
+            self._refuse(refusal.TWO_HOSTS)
             raise _Stop
         path, raw_path, query_string = ("/", b"/", b"") if url == b"/" else self._target()
         self._request = {
@@ -347,7 +317,7 @@ class BoundedProtocol(HttpToolsProtocol):
         }
         self._keep_alive = version == "1.1" and parser.should_keep_alive()
         self._reading = BODY
-        self._fed_bytes = -1
+        self._tally.begin()
         self._body = b""
         self.headers = []
 
@@ -382,7 +352,7 @@ class BoundedProtocol(HttpToolsProtocol):
         try:
             parsed = httptools.parse_url(self.url)
         except httptools.HttpParserInvalidURLError:
-            self._refuse(MALFORMED)
+            self._refuse(refusal.MALFORMED)
             raise _Stop from None
         raw_path = parsed.path or b"/"
         path = raw_path.decode("ascii")
@@ -430,14 +400,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._continue_due = False
         self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, answer: refusal.Refusal) -> None:
         """Answer for HTTP itself, after the answers to what came before, and read no further request."""
         scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": ""}
-        self._give_up(Exchange(self, refusal, scope, b"", keep_alive=False))
+        self._give_up(Exchange(self, answer, scope, b"", keep_alive=False))
 
     def _refuse_body(self) -> None:
         """The application says 413 in its own form; it gets no byte of the body."""
-        self._request["extensions"] = {BODY_TOO_LARGE: {}}
+        self._request["extensions"] = {refusal.BODY_TOO_LARGE: {}}
         self._give_up(Exchange(self, self.app, self._request, b"", keep_alive=False))
 
     def _give_up(self, exchange: Exchange) -> None:
@@ -489,14 +459,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._stalled or self._reading is SHUT:
             self.transport.abort()
         elif self._reading is HEAD:
-            self._refuse(HEAD_LATE)
+            self._refuse(refusal.HEAD_LATE)
         elif self._reading is BODY:
-            self._refuse(BODY_LATE)
+            self._refuse(refusal.BODY_LATE)
         else:
             self._hang_up()
-
-
-def _head_bytes(method: bytes, url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
-    """The size of a head as it came, but for spaces around its values."""
-    framing_bytes = len(b"  HTTP/1.1\r\n\r\n") + len(b": \r\n") * len(headers)
-    return len(method) + len(url) + framing_bytes + sum(len(name) + len(value) for name, value in headers)
