@@ -116,6 +116,10 @@ FINE: list[tuple[Rule, dict[str, str]]] = [
         rules.alive,
         {"cli.py": "engines = ('meterhouse.ledger.memory',)", "ledger/memory.py": "", "/pyproject.toml": PYPROJECT},
     ),
+    (
+        rules.alive,
+        {"cli.py": "app.command('meterhouse.cli.serve:serve')", "cli/serve.py": "", "/pyproject.toml": PYPROJECT},
+    ),
     (rules.changelog, {"/CHANGELOG.md": "# Changes\n\n## Unreleased\n"}),
     (rules.locked, {"/requirements/run.lock": "a==1 \\\n", "/requirements/dev.lock": "a==1 \\\nb==1\n"}),
 ]

@@ -181,9 +181,11 @@ def alive(tree: Tree) -> Iterator[str]:
         reached.add(name)
         waiting += [".".join(name.split(".")[:-1])]
         waiting += [target.name for imported, _ in module.imports if (target := tree.module_of(imported)) is not None]
-        # A table may name a module that is imported when it is asked for.
+        # A table may name a module, or something in one, that is imported when it is asked for.
         waiting += [
-            node.value for node in module.nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            node.value.partition(":")[0]
+            for node in module.nodes
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
         ]
     for name in sorted(set(tree.package) - reached):
         yield f"{tree.package[name].path}: nothing imports it"

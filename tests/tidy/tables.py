@@ -13,6 +13,7 @@ MAY_IMPORT: dict[str, tuple[str, ...] | None] = {
     "client": ("core", "wire"),
     "recorder": ("core", "client"),
     "reports": ("core", "ledger.protocol"),
+    "demo": (),  # it knows Meterhouse as strangers do, by its sockets
     "testing": ANYTHING,
     "cli": ANYTHING,
     "__main__": ("cli",),
@@ -46,7 +47,8 @@ NOT_IN_PURE = {
 EXTRAS_LIVE_IN: dict[str, tuple[str, ...]] = {
     # A library of an extra, and the only modules that may import it as they load: nobody imports those without need.
     "asyncpg": ("ledger/postgres.py",),
-    "botocore": (),
+    "boto3": ("demo/seller.py",),
+    "botocore": ("demo/seller.py",),
     "opentelemetry": (),
 }
 

@@ -21,10 +21,12 @@ app = App(
     version=__version__,
     config=Env("METERHOUSE_", command=False),
     exit_on_error=False,
+    suppress_keyboard_interrupt=False,  # being stopped is no failure: exit code 0
     print_error=False,
     result_action="return_value",
 )
 app.command("meterhouse.cli.serve:serve")
+app.command("meterhouse.cli.demo:demo")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
