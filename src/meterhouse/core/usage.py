@@ -10,6 +10,7 @@ from typing import NamedTuple
 from msgspec import Raw, Struct
 
 from meterhouse.core.moment import SECOND
+from meterhouse.core.shapes import Timestamp
 
 
 class Partition(NamedTuple):
@@ -81,6 +82,13 @@ def micros_of(timestamp: int | Raw) -> int:
         return timestamp * SECOND
     seconds, _, decimals = bytes(timestamp).partition(b".")
     return int(seconds + decimals.ljust(6, b"0"))
+
+
+def timestamp_of(micros: int) -> Timestamp:
+    """An instant as shapes carry it: whole seconds where it is whole, else seconds with six decimals, exact."""
+    sign, size = ("-", -micros) if micros < 0 else ("", micros)
+    seconds, fraction = divmod(size, SECOND)
+    return micros // SECOND if not fraction else Raw(f"{sign}{seconds}.{fraction:06d}".encode())
 
 
 def text_of_id(record_id: bytes) -> str:

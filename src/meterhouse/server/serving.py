@@ -14,6 +14,8 @@ from typing import Final
 import structlog
 import uvloop
 
+from meterhouse.core.call import Attestation
+from meterhouse.core.shapes import RegisterUsageResult
 from meterhouse.ledger.memory import open_memory
 from meterhouse.ledger.protocol import Busy, CannotOpen, Ledger, LedgerFailure
 from meterhouse.ledger.sqlite import open_sqlite
@@ -131,8 +133,13 @@ class Composed:
             next(iter(settings.regions), None),
             settings.auth is Auth.OPEN,
         )
-        house = House(ledger, market.catalog, clocks, RandomIds())
+        house = House(ledger, market.catalog, clocks, RandomIds(), self._attest)
         self.application = App(house, market, edge, elsewhere)
+
+    async def _attest(self, attestation: Attestation) -> RegisterUsageResult:
+        from meterhouse.service.product_keys import Attestor
+
+        return await Attestor(self._market, self._sources).answer(attestation)
 
     async def load_catalog(self, path: Path) -> Loaded:
         """Loads the catalog file; only what changed in it since it was last loaded is applied. Raises Refused."""

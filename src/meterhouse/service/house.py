@@ -1,10 +1,11 @@
 """The house: joins the rules to the ledger. Knows no HTTP, no bytes and no clock of its own."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from meterhouse.core.call import Call, Following, RecordIds
+from meterhouse.core.call import Attestation, Call, Following, RecordIds
 from meterhouse.core.catalog import Catalog
+from meterhouse.core.shapes import RegisterUsageResult
 from meterhouse.ledger.protocol import Decision, Header, Keys, Ledger, View
 from meterhouse.service.operations import Operation
 
@@ -28,14 +29,19 @@ class Occasion(Protocol):
         """When it was received, by real time."""
 
 
+Attest = Callable[[Attestation], Awaitable[RegisterUsageResult]]
+"""Signs the answer of a registration that is kept."""
+
+
 class House:
     """Calls the operations over one ledger and one catalog."""
 
-    def __init__(self, ledger: Ledger, catalog: Catalog, clock: Clock, record_ids: RecordIds) -> None:
+    def __init__(self, ledger: Ledger, catalog: Catalog, clock: Clock, record_ids: RecordIds, attest: Attest) -> None:
         self.ledger = ledger
         self.catalog = catalog
         self.clock = clock
         self._record_ids = record_ids
+        self._attest = attest
 
     async def call(self, operation: Operation, call: Call[Any], occasion: Occasion) -> Following:
         """What follows from a call: judged, and where something is kept, synced.
@@ -62,8 +68,11 @@ class House:
             _decide(plan.follow, self._record_ids, header),
             revision=self.catalog.revision,
         )
-        assert isinstance(decision.answer, Following), "a turn gives back what its rule answered"
-        return decision.answer
+        following = decision.answer
+        assert isinstance(following, Following), "a turn gives back what its rule answered"
+        if following.attestation is not None:
+            return following._replace(answer=await self._attest(following.attestation))
+        return following
 
 
 def _decide(

@@ -20,6 +20,7 @@ from msgspec import inspect as shape_info
 from meterhouse.core.moment import SECOND, micros_of_datetime
 from meterhouse.core.outcome import Fault, FaultCode
 from meterhouse.core.shapes import FIRST_SECOND, INT64_MAX, LAST_SECOND
+from meterhouse.core.usage import timestamp_of
 
 SHOWN_CHARACTERS: Final = 64
 """How much of a refused value a message repeats."""
@@ -290,10 +291,3 @@ def without(tree: object, hidden: frozenset[str]) -> object:
             return [without(value, hidden) for value in tree]
         case _:
             return tree
-
-
-def timestamp_of(micros: int) -> int | Raw:
-    """An instant as shapes carry it: whole seconds where it is whole, else seconds with six decimals, exact."""
-    sign, size = ("-", -micros) if micros < 0 else ("", micros)
-    seconds, fraction = divmod(size, SECOND)
-    return micros // SECOND if not fraction else Raw(f"{sign}{seconds}.{fraction:06d}".encode())
