@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from meterhouse.ledger.gather import OnGroup, tell_nobody
 from meterhouse.ledger.memory import open_memory
 from meterhouse.ledger.protocol import Ledger
 from meterhouse.ledger.sqlite import open_sqlite
@@ -15,6 +16,7 @@ class Bounds(NamedTuple):
     group_turns: int = 16
     queue_turns: int = 4096
     wait_seconds: float = 30.0
+    on_group: OnGroup = tell_nobody
 
 
 class Engine(NamedTuple):

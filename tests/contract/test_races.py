@@ -208,3 +208,12 @@ async def test_turns_and_changes_have_one_order(ledger: Ledger) -> None:
     assert set(outcomes) <= {"kept", "Stale"}
     assert outcomes["kept"] == 20
     assert revision == 10
+
+
+async def test_whoever_watches_is_told_of_each_group(engine: Engine, tmp_path: Path) -> None:
+    """Every engine tells how many turns it kept together: each turn once, and no group beyond the bound."""
+    told: list[int] = []
+    ledger = await engine.open(tmp_path, Bounds(group_turns=4, on_group=lambda turns, _seconds: told.append(turns)))
+    await asyncio.gather(*(keep(ledger, [entry_of(key_of(customer=f"{number}"))]) for number in range(10)))
+    await ledger.close()
+    assert (sum(told), max(told) <= 4) == (10, True)

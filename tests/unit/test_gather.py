@@ -244,3 +244,13 @@ async def test_closing_finishes_what_was_taken() -> None:
     assert await answers(tasks) == list(range(5))
     with pytest.raises(LedgerFailure):
         await engine.gather.turn(turn(6))
+
+
+async def test_each_group_that_was_kept_is_told() -> None:
+    """Whoever watches is told of the size of each group that was kept, and of none that failed."""
+    told: list[int] = []
+    engine = Engine(group_turns=3, on_group=lambda turns, seconds: told.append(turns if seconds >= 0 else -1))
+    engine.failing = lambda numbers: LedgerFailure("disk") if 9 in numbers else None
+    await answers([engine.ask(number) for number in range(5)])
+    await answers([engine.ask(9)])
+    assert (sum(told), max(told)) == (5, 3)

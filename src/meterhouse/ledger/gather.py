@@ -23,6 +23,7 @@ Rules of this file
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Final, NamedTuple
@@ -37,6 +38,14 @@ QUEUE_TURNS: Final = 4096
 """The most turns that wait."""
 WAIT_SECONDS: Final = 5.0
 """The longest a turn waits to be begun: shorter than the patience of any client seen."""
+
+
+OnGroup = Callable[[int, float], None]
+"""Told of each group that was kept: how many turns, and in how many seconds."""
+
+
+def tell_nobody(_turns: int, _seconds: float) -> None:
+    """The `OnGroup` of whoever does not want to know."""
 
 
 class Unfit(Exception):
@@ -78,8 +87,10 @@ class Gather:
         group_turns: int = GROUP_TURNS,
         queue_turns: int = QUEUE_TURNS,
         wait_seconds: float = WAIT_SECONDS,
+        on_group: OnGroup = tell_nobody,
     ) -> None:
         self._write = write
+        self._on_group = on_group
         self._lane_of = lane_of
         self._group_turns = group_turns
         self._queue_turns = queue_turns
@@ -148,8 +159,10 @@ class Gather:
         return group
 
     async def _keep(self, group: Sequence[_Waiting]) -> None:
+        begun = time.perf_counter()
         try:
             verdicts = await self._write([waiting.turn for waiting in group])
+            self._on_group(len(group), time.perf_counter() - begun)
         except Unfit as unfit:
             if len(group) > 1:
                 for waiting in group:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from meterhouse.core.moment import month_of_hour
 from meterhouse.core.usage import ClaimKey, Kept, Partition, RecordKey
-from meterhouse.ledger.gather import GROUP_TURNS, QUEUE_TURNS, WAIT_SECONDS, Gather
+from meterhouse.ledger.gather import GROUP_TURNS, QUEUE_TURNS, WAIT_SECONDS, Gather, OnGroup, tell_nobody
 from meterhouse.ledger.judge import Sight, Turn, Verdict, judge
 from meterhouse.ledger.protocol import (
     Cursor,
@@ -30,17 +30,27 @@ from meterhouse.ledger.select import hours_of, place_of, wants_partition, wants_
 
 
 async def open_memory(
-    *, group_turns: int = GROUP_TURNS, queue_turns: int = QUEUE_TURNS, wait_seconds: float = WAIT_SECONDS
+    *,
+    group_turns: int = GROUP_TURNS,
+    queue_turns: int = QUEUE_TURNS,
+    wait_seconds: float = WAIT_SECONDS,
+    on_group: OnGroup = tell_nobody,
 ) -> Ledger:
     """A new, empty ledger in memory; the bounds are those of `Gather`."""
-    return MemoryLedger(group_turns=group_turns, queue_turns=queue_turns, wait_seconds=wait_seconds)
+    return MemoryLedger(group_turns=group_turns, queue_turns=queue_turns, wait_seconds=wait_seconds, on_group=on_group)
 
 
 class MemoryLedger:
     """See `Ledger`."""
 
-    def __init__(self, *, group_turns: int, queue_turns: int, wait_seconds: float) -> None:
-        self._gather = Gather(self._write, group_turns=group_turns, queue_turns=queue_turns, wait_seconds=wait_seconds)
+    def __init__(self, *, group_turns: int, queue_turns: int, wait_seconds: float, on_group: OnGroup) -> None:
+        self._gather = Gather(
+            self._write,
+            group_turns=group_turns,
+            queue_turns=queue_turns,
+            wait_seconds=wait_seconds,
+            on_group=on_group,
+        )
         self._records: dict[Partition, dict[RecordKey, Kept]] = {}
         self._claims: dict[Partition, dict[ClaimKey, bytes]] = {}
         self._journals: dict[Partition, list[JournalEntry]] = {}

@@ -21,7 +21,7 @@ import apsw
 import msgspec
 
 from meterhouse.core.usage import Partition
-from meterhouse.ledger.gather import GROUP_TURNS, QUEUE_TURNS, WAIT_SECONDS, Gather
+from meterhouse.ledger.gather import GROUP_TURNS, QUEUE_TURNS, WAIT_SECONDS, Gather, OnGroup, tell_nobody
 from meterhouse.ledger.judge import Turn, Verdict
 from meterhouse.ledger.protocol import (
     CannotOpen,
@@ -58,6 +58,7 @@ async def open_sqlite(
     group_turns: int = GROUP_TURNS,
     queue_turns: int = QUEUE_TURNS,
     wait_seconds: float = WAIT_SECONDS,
+    on_group: OnGroup = tell_nobody,
     vfs: str = "",
 ) -> Ledger:
     """The ledger in a file, made where there is none and brought up to date where it is older; `CannotOpen` otherwise.
@@ -77,7 +78,9 @@ async def open_sqlite(
         if isinstance(error, apsw.Error):
             raise CannotOpen(f"{path}: {meaning_of(error)}") from error
         raise
-    gather = partial(Gather, group_turns=group_turns, queue_turns=queue_turns, wait_seconds=wait_seconds)
+    gather = partial(
+        Gather, group_turns=group_turns, queue_turns=queue_turns, wait_seconds=wait_seconds, on_group=on_group
+    )
     return SqliteLedger(path, lock, writing, writer, reading, reader, gather)
 
 
