@@ -1,0 +1,111 @@
+"""The injected faults at work: asked about one call after another, kept as documents, alike in all servers.
+
+Each change of documents moves the catalog's revision, and with it every turn under way begins again. So the questions
+that come while one change is being written are answered together by the next: however many calls come at once, they
+cost two changes and not one each.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from meterhouse.core.catalog import Catalog
+from meterhouse.ledger.protocol import Document
+from meterhouse.service.draft import Change
+from meterhouse.service.faults import (
+    FAULT_KIND,
+    Faults,
+    Question,
+    Strike,
+    choose,
+    fits,
+    give_back,
+    kept_faults,
+    settle,
+)
+from meterhouse.service.market import Market
+
+Step = Callable[[Faults], Strike | None]
+"""One question, or what became of an answer; it changes the faults that it is given."""
+
+
+class _Waiting(NamedTuple):
+    step: Step
+    answer: "asyncio.Future[Strike | None]"
+
+
+class Striking:
+    """Says which calls are struck. `enabled`: only a sandbox has faults."""
+
+    def __init__(self, market: Market, *, enabled: bool) -> None:
+        self._market = market
+        self._kept: Mapping[str, bytes] = market.settings(FAULT_KIND) if enabled else {}
+        self._waiting: list[_Waiting] = []
+        self._answering: asyncio.Task[None] | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there is any fault; where there is none, nothing needs to be asked."""
+        return bool(self._kept)
+
+    async def ask(self, question: Question) -> Strike | None:
+        """What a call is struck by. Raises `Busy` and `LedgerFailure`.
+
+        A strike that is reserved has to be reported by `accepted` or `refused`.
+        """
+        if not any(fits(fault, question) for fault in kept_faults(self._kept).values()):
+            return None
+        return await self._ask(lambda faults: choose(faults, question))
+
+    async def accepted(self, strike: Strike) -> None:
+        """A call with a reserved strike was accepted, and is struck."""
+
+        def step(faults: Faults) -> None:
+            settle(faults, strike)
+
+        await self._ask(step)
+
+    async def refused(self, strike: Strike, question: Question) -> Strike | None:
+        """A call with a reserved strike was refused; what it is struck by instead, if by anything."""
+
+        def step(faults: Faults) -> Strike | None:
+            give_back(faults, strike)
+            return choose(faults, question._replace(behind=strike.number, refused=True))
+
+        return await self._ask(step)
+
+    async def _ask(self, step: Step) -> Strike | None:
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(step, loop.create_future())
+        self._waiting.append(waiting)
+        if self._answering is None:
+            self._answering = loop.create_task(self._answer_all())
+        return await waiting.answer
+
+    async def _answer_all(self) -> None:
+        try:
+            while self._waiting:
+                waiting, self._waiting = self._waiting, []
+                await self._answer(waiting)
+        finally:
+            self._answering = None
+
+    async def _answer(self, waiting: list[_Waiting]) -> None:
+        def plan(_catalog: Catalog) -> Change[list[Strike | None]]:
+            before = kept_faults(self._kept)
+            after = dict(before)
+            answers = [each.step(after) for each in waiting]
+            changed = [fault.document() for fault in after.values() if before.get(fault.id) != fault]
+            gone = [Document(FAULT_KIND, fault_id, None) for fault_id in before.keys() - after.keys()]
+            return Change([*changed, *gone], answers)
+
+        try:
+            answers: list[Any] = await self._market.change(plan)
+        except Exception as failure:  # noqa: BLE001 - it is the answer of those who wait, not of this task
+            answers = [failure] * len(waiting)
+        for each, answer in zip(waiting, answers, strict=True):
+            if each.answer.done():
+                continue
+            if isinstance(answer, Exception):
+                each.answer.set_exception(answer)
+            else:
+                each.answer.set_result(answer)
