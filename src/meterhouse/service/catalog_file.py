@@ -197,26 +197,25 @@ class _Loading:
         group: Callable[[row_type], str] = lambda _row: "",
         later: Callable[[row_type], bool] = lambda _row: False,
     ) -> None:
-        """Applies the changed rows of a table: those for which `later` says so after the others."""
+        """Applies the changed rows of a table: those for which `later` says so last; written in their order."""
         self._check_twins(table, id_field, [id_of(row) for row in rows])
         said = [Said(id_of(row), group(row), self._digest(row)) for row in rows]
         known = recognise(table, said, self._circumstances.source, self._past)
         self._seen.update(recognised.loaded_key for recognised in known)
         changed = [index for index, recognised in enumerate(known) if recognised.changed]
+        made: dict[int, Sequence[Fact]] = {}
         for index in sorted(changed, key=lambda index: later(rows[index])):
             try:
-                facts = make(rows[index], known[index].fact)
+                made[index] = make(rows[index], known[index].fact)
             except Refused as refused:
                 raise self._written.refused(refused, _path(table, index)) from None
-            self._put(table, facts)
-            self.writes.append(_kept(known[index].loaded_key, LoadedRow(said[index].digest, key_of(facts[-1]))))
-
-    def _put(self, table: str, facts: Sequence[Fact]) -> None:
-        changed = [fact for fact in facts if held(self._catalog, fact) != fact]
-        self.changed.update({table: 1} if changed else {})
-        self.writes.extend(changed)
-        for fact in facts:
-            self._draft.put(fact)
+            for fact in made[index]:
+                self._draft.put(fact)
+        for index in changed:
+            new = [fact for fact in made[index] if held(self._catalog, fact) != fact]
+            self.changed.update({table: 1} if new else {})
+            self.writes.extend(new)
+            self.writes.append(_kept(known[index].loaded_key, LoadedRow(said[index].digest, key_of(made[index][-1]))))
 
     def _check_twins(self, table: str, id_field: str, ids: Sequence[str | None]) -> None:
         first: dict[str, int] = {}
