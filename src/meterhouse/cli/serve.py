@@ -6,8 +6,17 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from meterhouse.cli.failure import CommandFailed
+from meterhouse.core.profile import NEWEST
 from meterhouse.server.log import LogLevel
-from meterhouse.server.settings import Auth, BadSettings, ClockMode, Settings
+from meterhouse.server.settings import (
+    THROTTLE_OFF,
+    Auth,
+    BadSettings,
+    ClockMode,
+    Settings,
+    profile_named,
+    rates_named,
+)
 
 
 def serve(
@@ -20,6 +29,9 @@ def serve(
     open_to_network: Annotated[bool, Parameter(negative=())] = False,
     region: Annotated[tuple[str, ...], Parameter(consume_multiple=False, negative=())] = (),
     clock: ClockMode = ClockMode.REAL,
+    throttle: str = THROTTLE_OFF,
+    profile: str = NEWEST.name,
+    imds: Annotated[bool, Parameter(negative=())] = False,
     log_level: LogLevel = LogLevel.INFO,
 ) -> None:
     """Serve the AWS Marketplace Metering Service.
@@ -47,6 +59,13 @@ def serve(
         A Region to serve, to be given as often as wanted; without it every well-formed one is served.
     clock
         `test` makes the server a sandbox: clock, faults and reset can be called.
+    throttle
+        `off`; `aws` for AWS's own figures, per account, Region and operation; or a TOML file of a table an operation
+        (`[BatchMeterUsage]`, `per_second = 10`, `burst = 10`).
+    profile
+        The rules as of a month: 2026-11, 2026-06, 2020-11 or 2018-06.
+    imds
+        Give each EC2 workload an instance metadata service (IMDSv2) on a loopback port of its own.
     log_level
         How much is logged on standard error, one JSON object a line: every refusal and change at `info`, every request
         at `debug`.
@@ -63,6 +82,9 @@ def serve(
             open_to_network=open_to_network,
             regions=tuple(name for given in region for name in given.split(",") if name),
             clock=clock,
+            profile=profile_named(profile),
+            throttle=rates_named(throttle),
+            imds=imds,
         )
     except BadSettings as error:
         raise CommandFailed(str(error), 2) from None

@@ -14,6 +14,7 @@ from meterhouse.core.call import Signer
 from meterhouse.core.catalog import Catalog, Credential, OpenIdentity, Workload
 from meterhouse.core.outcome import Fault, FaultCode
 from meterhouse.core.profile import Profile
+from meterhouse.server.throttle import Throttle
 from meterhouse.service.operations import OPERATIONS, Operation
 from meterhouse.wire.policy import access_denied, policy_of
 from meterhouse.wire.signature import SignedRequest, read_key_and_region, read_signature, sha256_hex
@@ -47,6 +48,7 @@ class Edge(NamedTuple):
     first_region: str | None
     """The first `--region`."""
     open_auth: bool
+    throttle: Throttle
 
 
 class Arrival:
@@ -123,9 +125,17 @@ def check_policy(edge: Edge, arrival: Arrival) -> None:
         raise access_denied(arrival.signer.principal, arrival.operation.name)
 
 
+def check_throttle(edge: Edge, arrival: Arrival) -> None:
+    """Whether the account may call the operation again already; real time, whatever its clock says."""
+    assert arrival.operation is not None, "the operation is found first"
+    account, operation = arrival.signer.account, arrival.operation.name
+    if not edge.throttle.admits(account, arrival.region, operation, arrival.received_micros):
+        raise Fault(FaultCode.THROTTLING, "Rate exceeded")
+
+
 Gate = Callable[[Edge, Arrival], None]
 
-GATES: Final[Sequence[Gate]] = (check_size, find_operation, authenticate_signer, check_policy)
+GATES: Final[Sequence[Gate]] = (check_size, find_operation, authenticate_signer, check_policy, check_throttle)
 
 
 def _keys(secrets: Secrets, credential: Credential) -> SigningCredentials:

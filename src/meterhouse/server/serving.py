@@ -25,6 +25,7 @@ from meterhouse.server.gates import Edge
 from meterhouse.server.log import LogLevel, configure_logs
 from meterhouse.server.run import CannotListen, listen, serve
 from meterhouse.server.settings import MEMORY, Auth, ClockMode, Settings, environment, master_key
+from meterhouse.server.throttle import Throttle
 from meterhouse.service.agreements import IssuedToken
 from meterhouse.service.catalog_file import LOADED_KIND, Circumstances, Loaded, load
 from meterhouse.service.clock import CLOCK_KIND, Clocks
@@ -132,6 +133,7 @@ class Composed:
             frozenset(settings.regions) or None,
             next(iter(settings.regions), None),
             settings.auth is Auth.OPEN,
+            Throttle(settings.throttle),
         )
         house = House(ledger, market.catalog, clocks, RandomIds(), self._attest)
         self.application = App(house, market, edge, elsewhere)

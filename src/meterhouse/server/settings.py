@@ -8,10 +8,13 @@ from typing import Final
 
 from msgspec import Struct
 
-from meterhouse.core.profile import NEWEST, Profile
+from meterhouse.core.profile import NEWEST, PROFILES, Profile
 from meterhouse.core.regions import well_formed
+from meterhouse.server.throttle import AWS_RATES, BadRates, Rate, read_rates
 
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+THROTTLE_OFF: Final = "off"
+THROTTLE_AWS: Final = "aws"
 MEMORY: Final = "memory"
 """The `--data` of a ledger that is gone when the server stops."""
 
@@ -49,6 +52,10 @@ class Settings(Struct, frozen=True):
     """None given: every well-formed one is served."""
     clock: ClockMode = ClockMode.REAL
     profile: Profile = NEWEST
+    throttle: Mapping[str, Rate] = {}
+    """How often each operation may be called, by its name; one without a rate is not throttled."""
+    imds: bool = False
+    """Whether EC2 workloads get an instance metadata service, each on a loopback port of its own."""
 
     def __post_init__(self) -> None:
         """Raises BadSettings where the settings contradict each other."""
@@ -69,6 +76,26 @@ class Settings(Struct, frozen=True):
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         return self.host in LOOPBACK_HOSTS or self.host.startswith("127.")
+
+
+def profile_named(name: str) -> Profile:
+    """The profile of a name. Raises BadSettings where there is none."""
+    if name not in PROFILES:
+        raise BadSettings(f"--profile: there is no profile {name!r}; {', '.join(PROFILES)} are.")
+    return PROFILES[name]
+
+
+def rates_named(name: str) -> Mapping[str, Rate]:
+    """`off`, `aws`, or a TOML file of own figures. Raises BadSettings."""
+    if name in _RATES:
+        return _RATES[name]
+    try:
+        return read_rates(Path(name))
+    except BadRates as error:
+        raise BadSettings(str(error)) from None
+
+
+_RATES: Final[Mapping[str, Mapping[str, Rate]]] = {THROTTLE_OFF: {}, THROTTLE_AWS: AWS_RATES}
 
 
 def admin_token() -> str | None:

@@ -1,0 +1,94 @@
+"""Throttling: a token bucket for each account, Region and operation, on real time (contract §9).
+
+A bucket is kept as one instant, the one at which it will be full again; a call moves that instant by one token's worth.
+So an idle bucket is nothing at all, and the table is swept of idle ones when it has grown.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct
+
+from meterhouse.core.moment import SECOND
+from meterhouse.core.profile import OPERATIONS
+
+SWEPT_AT: Final = 10_000
+"""How many buckets there may be before the idle ones are forgotten."""
+
+
+class Rate(NamedTuple):
+    """How often an operation may be called."""
+
+    per_second: float
+    burst: int
+    """How many calls may come at once."""
+
+
+AWS_RATES: Final[Mapping[str, Rate]] = {
+    "BatchMeterUsage": Rate(10, 10),
+    "MeterUsage": Rate(10, 10),
+    "RegisterUsage": Rate(5, 5),
+    "ResolveCustomer": Rate(10, 10),
+}
+"""AWS's own figures (ResolveCustomer's is a choice), a burst of one second's worth."""
+
+
+class Throttle:
+    """The buckets of one process. An operation without a rate is not throttled."""
+
+    def __init__(self, rates: Mapping[str, Rate]) -> None:
+        self._rates = rates
+        self._full_at: dict[tuple[str, str, str], float] = {}
+
+    def admits(self, account: str, region: str, operation: str, now_micros: int) -> bool:
+        """Takes a token for a call at an instant of real time; False where there is none."""
+        rate = self._rates.get(operation)
+        if rate is None:
+            return True
+        token_micros = SECOND / rate.per_second
+        place = (account, region, operation)
+        full_at = max(self._full_at.get(place, now_micros), now_micros)
+        if full_at + token_micros - now_micros > rate.burst * token_micros + _ROUNDING_MICROS:
+            return False
+        if len(self._full_at) >= SWEPT_AT and place not in self._full_at:
+            self._full_at = {other: full for other, full in self._full_at.items() if full > now_micros}
+        self._full_at[place] = full_at + token_micros
+        return True
+
+
+_ROUNDING_MICROS: Final = 0.5
+"""A token's worth of time is no whole number of microseconds at every rate."""
+
+
+class BadRates(Exception):
+    """A file of rates cannot be used; one sentence says which table and why."""
+
+
+class _RateTable(Struct, forbid_unknown_fields=True):
+    per_second: Annotated[float, Meta(gt=0, le=1_000_000)]
+    burst: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+
+
+def read_rates(path: Path) -> Mapping[str, Rate]:
+    """The rates in a TOML file of a table an operation. Raises BadRates."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadRates(f"--throttle: {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadRates(f"--throttle: {path} is not TOML: {error}.") from None
+    unknown = sorted(tables.keys() - OPERATIONS)
+    if unknown:
+        raise BadRates(f"--throttle: {path}: [{unknown[0]}] is no operation; {', '.join(sorted(OPERATIONS))} are.")
+    return {operation: _rate_of(path, operation, table) for operation, table in tables.items()}
+
+
+def _rate_of(path: Path, operation: str, table: object) -> Rate:
+    try:
+        row = msgspec.convert(table, _RateTable)
+    except msgspec.ValidationError as error:
+        raise BadRates(f"--throttle: {path}: [{operation}]: {error}.") from None
+    return Rate(row.per_second, max(1, round(row.per_second)) if row.burst is None else row.burst)
