@@ -1,0 +1,1 @@
+"""The client of the metering service, for AWS and for Meterhouse: typed, sync and async, one flow for both."""

@@ -1,0 +1,278 @@
+"""HTTP over asyncio: the transport of `AsyncMeteringClient` (why not a library: docs/decisions/transport.md).
+
+As `socket_transport`, with tasks for threads; what that file says of kept connections holds here. Connections belong to
+the event loop that they were made on: a client that is used on another loop later begins with new ones.
+
+Timeouts cost a heap entry and its removal for each request, a tenth of what a call takes. So a connection has one timer
+that is set for an instant and, when it strikes too early because a later request moved the instant, set again.
+"""
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final, cast
+
+from meterhouse.client.errors import AnswerTimeoutError, ConnectError, ConnectionLostError, TransportError
+from meterhouse.client.socket_transport import check_tunnel, tls_context
+from meterhouse.client.transport import (
+    Address,
+    AnswerReader,
+    HttpAnswer,
+    HttpRequest,
+    NetworkOptions,
+    Proxy,
+    Routes,
+    bytes_of,
+    tunnel_bytes,
+)
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+_LONGEST_HEAD_BYTES: Final = 65_536
+
+
+class AsyncSocketTransport:
+    """HTTP/1.1 with kept connections, TLS, proxies. `routes` says which proxy leads where; none by default."""
+
+    def __init__(self, options: NetworkOptions | None = None, routes: Routes | None = None) -> None:
+        self._options = options or NetworkOptions()
+        self._routes = routes or Routes({})
+        self._tls: SSLContext | None = None
+        self._pool: _Pool | None = None
+
+    async def send_async(self, request: HttpRequest, timeout_seconds: float) -> HttpAnswer:
+        """See `AsyncTransport.send_async`."""
+        loop = asyncio.get_running_loop()
+        pool = self._pool
+        if pool is None or pool.loop is not loop:
+            pool = self._pool = _Pool(loop, self._options.max_connections)
+        until = loop.time() + timeout_seconds
+        if pool.places.locked():
+            try:
+                await asyncio.wait_for(pool.places.acquire(), timeout_seconds)
+            except TimeoutError:
+                count = self._options.max_connections
+                raise ConnectError(f"all {count} connections were in use for {timeout_seconds} s") from None
+        else:
+            await pool.places.acquire()
+        try:
+            return await self._send(pool, request, until)
+        finally:
+            pool.places.release()
+
+    async def close_async(self) -> None:
+        """Ends the connections that no request is using."""
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            for connections in pool.idle.values():
+                for connection in connections:
+                    connection.close()
+
+    async def _send(self, pool: "_Pool", request: HttpRequest, until: float) -> HttpAnswer:
+        key = (request.address, request.direct)
+        kept = pool.take(key, self._options.idle_seconds)
+        connection = kept or await self._connect(pool.loop, request, until)
+        try:
+            try:
+                answer = await connection.exchange(bytes_of(request, connection.proxy), until)
+            except ConnectionLostError:
+                if kept is None or kept.answer_has_begun:
+                    raise
+                connection = await self._connect(pool.loop, request, until)
+                answer = await connection.exchange(bytes_of(request, connection.proxy), until)
+        except BaseException:
+            # Cancelled, late or lost: an answer may still come, and must not be taken for the next one's.
+            connection.close()
+            raise
+        if connection.reusable:
+            connection.idle_since = pool.loop.time()
+            pool.idle.setdefault(key, []).append(connection)
+        else:
+            connection.close()
+        return answer
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop, request: HttpRequest, until: float) -> "_Connection":
+        address = request.address
+        proxy = None if request.direct else self._routes.proxy_to(address)
+        seconds = min(self._options.connect_timeout_seconds, until - loop.time())
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._open(loop, address, proxy)
+        except (OSError, TransportError) as error:  # TimeoutError is an OSError
+            through = "" if proxy is None else f" through the proxy {proxy.address}"
+            reason = str(error) or f"none within {seconds:g} s"
+            raise ConnectError(f"no connection to {address}{through}: {reason}") from error
+
+    async def _open(self, loop: asyncio.AbstractEventLoop, address: Address, proxy: Proxy | None) -> "_Connection":
+        place = address if proxy is None else proxy.address
+        secure = address.scheme == "https"
+        if secure and self._tls is None:
+            self._tls = tls_context(self._options)
+        tls = self._tls if secure and proxy is None else None
+        _, connection = await loop.create_connection(
+            lambda: _Connection(loop, proxy),
+            place.host,
+            place.port,
+            ssl=tls,
+            server_hostname=address.host if tls is not None else None,
+        )
+        if secure and proxy is not None:
+            try:
+                await connection.tunnel(address, proxy)
+                assert self._tls is not None, "made above"
+                await connection.secure(self._tls, address.host)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+
+class _Pool:
+    """The connections of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_connections: int) -> None:
+        self.loop = loop
+        self.places = asyncio.Semaphore(max_connections)
+        self.idle: dict[tuple[Address, bool], list[_Connection]] = {}
+
+    def take(self, key: tuple[Address, bool], idle_seconds: float) -> "_Connection | None":
+        connections = self.idle.get(key)
+        oldest = self.loop.time() - idle_seconds
+        while connections:
+            connection = connections.pop()
+            if connection.is_open and connection.idle_since >= oldest:
+                return connection
+            connection.close()
+        return None
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: at most one request at a time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, proxy: Proxy | None) -> None:
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._reader: AnswerReader | None = None
+        self._waiting: asyncio.Future[None] | None = None
+        self._tunnel_head: bytearray | None = None
+        self._until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self.proxy = proxy
+        self.reusable = False
+        self.idle_since = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a request can be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def answer_has_begun(self) -> bool:
+        """Whether any byte of the last answer has come."""
+        return self._reader is not None and self._reader.has_begun
+
+    async def exchange(self, said: bytes, until: float) -> HttpAnswer:
+        """Sends, and reads one answer. Raises TransportError."""
+        assert self._transport is not None, "a connection is handed out once it is made"
+        self.reusable = False
+        reader = self._reader = AnswerReader()
+        self._transport.write(said)
+        await self._wait(until)
+        self.reusable = reader.keep_alive and self.is_open
+        return reader.answer()
+
+    async def tunnel(self, address: Address, proxy: Proxy) -> None:
+        """Asks the proxy for a connection to the address. The caller bounds the time."""
+        assert self._transport is not None, "a connection is handed out once it is made"
+        self._tunnel_head = bytearray()
+        self._transport.write(tunnel_bytes(address, proxy))
+        await self._wait(None)
+        head, self._tunnel_head = bytes(self._tunnel_head), None
+        check_tunnel(head)
+
+    async def secure(self, tls: "SSLContext", host: str) -> None:
+        """Speaks TLS from here on."""
+        assert self._transport is not None, "a connection is handed out once it is made"
+        self._transport = await self._loop.start_tls(self._transport, self, tls, server_hostname=host)
+
+    async def _wait(self, until: float | None) -> None:
+        if not self.is_open:
+            raise ConnectionLostError("the connection was ended before the request was sent")
+        self._waiting = self._loop.create_future()
+        if until is not None:
+            self._until = until
+            if self._timer is None or self._timer.when() > until:
+                self._set_timer()
+        try:
+            await self._waiting
+        finally:
+            self._waiting = None
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._until, self._strike)
+
+    def _strike(self) -> None:
+        self._timer = None
+        if self._waiting is None:
+            return
+        if self._loop.time() < self._until:
+            self._set_timer()
+        else:
+            self._settle(AnswerTimeoutError("no whole answer came in time"))
+
+    def _settle(self, failure: TransportError | None = None) -> None:
+        waiting = self._waiting
+        if waiting is None or waiting.done():
+            return
+        if failure is None:
+            waiting.set_result(None)
+        else:
+            waiting.set_exception(failure)
+
+    def close(self) -> None:
+        """Ends the connection."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._transport is not None:
+            # The loop it belongs to may be closed by now, and its connections with it.
+            with contextlib.suppress(RuntimeError):
+                self._transport.abort()
+
+    # What follows is called by asyncio, by these names.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's has its methods, but not its class
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: of the answer, or of the proxy's."""
+        if self._tunnel_head is not None:
+            self._tunnel_head += data
+            if self._tunnel_head.endswith(b"\r\n\r\n") or len(self._tunnel_head) > _LONGEST_HEAD_BYTES:
+                self._settle()
+            return
+        if self._waiting is None or self._reader is None:
+            self.close()  # nobody asked: whatever this is, it answers nothing
+            return
+        try:
+            if self._reader.feed(data):
+                self._settle()
+        except TransportError as failure:
+            self._settle(failure)
+
+    def eof_received(self) -> None:
+        """The service will send no more."""
+        if self._reader is not None and self._tunnel_head is None and self._reader.finish():
+            self._settle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is over."""
+        why = f": {exc}" if exc is not None else " before the answer was whole"
+        self._settle(ConnectionLostError(f"the connection was lost{why}"))
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

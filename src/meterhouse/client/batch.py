@@ -1,0 +1,324 @@
+"""BatchMeterUsage for people: any number of records, and for each of them what became of it.
+
+The flow prepares every record (`wording.py`), puts those of one product together (`parcels.py`), keeps at most
+`concurrency` requests under way, and takes each answer apart:
+
+    answered      every record by its status; those unprocessed or left out wait for a later round
+    about records one of the batch is to blame: `parcels.py` finds it, all others go through
+    about product the code itself is refused: so is every record of the group
+    about us      who signs, where to, or the call's time: nothing else would go through either, so all that is left is
+                  unsent, with this reason
+    about nothing a failure that outlived its attempts: the records wait for a later round
+
+A record comes back for a later round at most `resend_rounds` times, each after a longer wait.
+
+Of records with one key the first given must win, also while others overtake each other: those that repeat a key wait
+until the earlier ones are settled (`waves`). So what is repeated is seen to be so: it is answered with an id that this
+call knows already.
+"""
+
+import heapq
+from collections.abc import Sequence
+from typing import Final
+
+from meterhouse.client.answers import RecordAnswer, Sorted
+from meterhouse.client.errors import (
+    AccessError,
+    ConfigurationError,
+    DeadlineExceededError,
+    DisabledApiException,
+    InvalidProductCodeException,
+    InvalidRequestError,
+    MeteringError,
+    ServiceFailedError,
+    TransportError,
+    UnknownOperationException,
+    UnreadableAnswerError,
+)
+from meterhouse.client.flow import JOIN, NOW, Caller, Flow, Fork, Instant, Joined, Reply, Sleep, exchange
+from meterhouse.client.operations import batch_body, sorted_batch
+from meterhouse.client.outcomes import (
+    Accepted,
+    BatchResult,
+    Conflicted,
+    NotSubscribed,
+    RecordOutcome,
+    Refused,
+    Replayed,
+    Unsent,
+)
+from meterhouse.client.parcels import ENVELOPE_BYTES, MOST_BYTES, Group, Parcel, Pending
+from meterhouse.client.records import RecordStatus, UsageRecord
+from meterhouse.client.retries import backoff_seconds
+from meterhouse.client.wording import Said, encode, said_of
+from meterhouse.core.moment import hour_of
+from meterhouse.core.usage import micros_of
+
+_ABOUT_US: Final = (
+    AccessError,
+    ConfigurationError,
+    DeadlineExceededError,
+    DisabledApiException,
+    UnknownOperationException,
+)
+_ABOUT_PRODUCT: Final = (InvalidProductCodeException,)
+_ABOUT_NOTHING: Final = (ServiceFailedError, TransportError)
+"""Every other error is about records: one that is not known here too."""
+
+Key = tuple[str | None, str | None, str | None, str, int]
+
+
+def prepared(record: UsageRecord, product_code: str | None) -> tuple[Said, bytes, str | None]:
+    """A record as it is sent, and its product's code. Raises InvalidRequestError."""
+    code = record.product_code or product_code
+    if code is None and record.license_arn is None:
+        raise InvalidRequestError("give a license_arn or a product_code: nothing says of which product this is")
+    said = said_of(record)
+    part = encode(said)
+    if len(part) > MOST_BYTES - ENVELOPE_BYTES:
+        raise InvalidRequestError(f"the record takes {len(part)} bytes, where a request stays below {MOST_BYTES}")
+    return said, part, code
+
+
+def batch(
+    caller: Caller,
+    records: Sequence[UsageRecord],
+    product_code: str | None,
+    plan: "Plan",
+) -> Flow[BatchResult]:
+    """What became of each record. Raises CredentialsError before anything is sent; whatever happens then is in the
+    result.
+    """
+    run = _Run(caller, records, plan)
+    for place, record in enumerate(records):
+        try:
+            run.admit(place, *prepared(record, product_code))
+        except InvalidRequestError as breach:
+            run.outcomes[place] = Refused(record, breach, may_be_kept=False)
+    if run.waves:
+        now: Instant = yield NOW
+        yield from caller.credentials.current(now)
+    for wave in run.waves:
+        run.begin(wave)
+        yield from run.settle()
+    return BatchResult([one for one in run.outcomes if one is not None], run.requests)
+
+
+class Plan:
+    """How a batch is sent."""
+
+    def __init__(self, concurrency: int, resend_rounds: int, until: float | None) -> None:
+        self.concurrency = concurrency
+        self.resend_rounds = resend_rounds
+        self.until = until
+        """The deadline, a monotonic instant."""
+
+
+class _Run:
+    """One call under way."""
+
+    def __init__(self, caller: Caller, records: Sequence[UsageRecord], plan: Plan) -> None:
+        self._caller = caller
+        self._records = records
+        self._plan = plan
+        self.outcomes: list[RecordOutcome | None] = [None] * len(records)
+        self.requests = 0
+        self.waves: list[list[tuple[str | None, Pending]]] = []
+        self._places_of_key: dict[Key, list[int]] = {}
+        self._before: dict[int, int] = {}
+        self._groups: dict[str | None, Group] = {}
+        self._later: list[tuple[float, int, Group, Pending]] = []
+        self._condemned_by: dict[int, MeteringError] = {}
+        self._ids: set[str] = set()
+        self._stopped_by: MeteringError | None = None
+
+    # --- beginning ---
+
+    def admit(self, place: int, said: Said, part: bytes, code: str | None) -> None:
+        """A record that can be sent, in the wave that its key allows."""
+        timestamp = said.timestamp
+        hour = timestamp // 3600 if type(timestamp) is int else hour_of(micros_of(timestamp))
+        key = (
+            said.license_arn or code,
+            said.customer_aws_account_id,
+            said.customer_identifier,
+            said.dimension,
+            hour,
+        )
+        places = self._places_of_key.setdefault(key, [])
+        if places:
+            self._before[place] = places[-1]
+        if len(places) == len(self.waves):
+            self.waves.append([])
+        self.waves[len(places)].append((code, Pending(place, said, part)))
+        places.append(place)
+
+    def begin(self, wave: Sequence[tuple[str | None, Pending]]) -> None:
+        """Hands the records of a wave to their groups; one whose earlier like is unsent must not overtake it."""
+        for code, pending in wave:
+            before = self._before.get(pending.place)
+            earlier = None if before is None else self.outcomes[before]
+            if isinstance(earlier, Unsent):
+                self.outcomes[pending.place] = Unsent(self._records[pending.place], earlier.reason, may_be_kept=False)
+                continue
+            group = self._groups.get(code)
+            if group is None:
+                group = self._groups[code] = Group(code)
+            group.add((pending,))
+
+    # --- sending ---
+
+    def settle(self) -> Flow[None]:
+        """Sends until every record of the wave has its outcome."""
+        under_way = 0
+        while True:
+            if self._later:
+                now: Instant = yield NOW
+                self._wake(now.seconds)
+            while under_way < self._plan.concurrency and self._stopped_by is None:
+                chosen = self._take()
+                if chosen is None:
+                    break
+                yield Fork(self._send(*chosen), chosen)
+                under_way += 1
+            if under_way:
+                joined: Joined = yield JOIN
+                under_way -= 1
+                group, parcel = joined.name
+                yield from self._digest(group, parcel, joined.value)
+            elif self._stopped_by is not None:
+                self._give_up(self._stopped_by)
+                return
+            elif self._later:
+                wake = self._later[0][0]
+                yield Sleep(wake if self._plan.until is None else min(wake, self._plan.until))
+                now = yield NOW
+                if self._plan.until is not None and now.seconds >= self._plan.until:
+                    self._stopped_by = DeadlineExceededError("the time given to the call is over")
+            else:
+                return
+
+    def _take(self) -> tuple[Group, Parcel] | None:
+        for group in self._groups.values():
+            parcel = group.take()
+            if parcel is not None:
+                return group, parcel
+        return None
+
+    def _send(self, group: Group, parcel: Parcel) -> Flow[Reply[Sorted]]:
+        said = [one.said for one in parcel.members]
+        try:
+            body = batch_body([one.part for one in parcel.members], group.product_code)
+            return (
+                yield from exchange(
+                    self._caller,
+                    "BatchMeterUsage",
+                    body,
+                    lambda answer: sorted_batch(said, answer),
+                    until=self._plan.until,
+                    rate=self._caller.rate,
+                )
+            )
+        except MeteringError as error:
+            return Reply(None, error, None, 0, lost=False)
+
+    # --- answers ---
+
+    def _digest(self, group: Group, parcel: Parcel, reply: Reply[Sorted]) -> Flow[None]:
+        self.requests += 1
+        for one in parcel.members:
+            one.is_lost = one.is_lost or reply.lost
+        error = reply.error
+        if error is None:
+            assert reply.value is not None, "a reply without an error has a value"
+            again = self._take_apart(parcel, reply.value, reply.request_id)
+            group.accepted(parcel, self._condemned_by.get(parcel.members[0].place))
+            missing = UnreadableAnswerError("the service left the record unprocessed", request_id=reply.request_id)
+            yield from self._later_round(group, again, missing)
+        elif isinstance(error, _ABOUT_NOTHING):
+            group.add(parcel.beside)
+            yield from self._later_round(group, parcel.members, error)
+        elif isinstance(error, _ABOUT_US):
+            self._stopped_by = error
+            group.add((*parcel.members, *parcel.beside))
+        elif isinstance(error, _ABOUT_PRODUCT | InvalidRequestError):
+            for one in (*parcel.members, *parcel.beside, *group.drain()):
+                self._refuse(one, error)
+        else:
+            self._condemned_by.update(dict.fromkeys([one.place for one in parcel.members], error))
+            blamed = group.condemned(parcel, error)
+            if blamed is not None:
+                self._refuse(blamed, error)
+
+    def _take_apart(self, parcel: Parcel, answer: Sorted, request_id: str | None) -> list[Pending]:
+        """Gives each record its outcome; those that have none yet are to be sent again."""
+        again = []
+        for place, (one, result) in enumerate(zip(parcel.members, answer.results, strict=True)):
+            if result is None or place in answer.unprocessed:
+                again.append(one)
+            else:
+                self.outcomes[one.place] = self._outcome(one, result, request_id)
+        return again
+
+    def _outcome(self, one: Pending, result: RecordAnswer[object], request_id: str | None) -> RecordOutcome:
+        record, record_id = self._records[one.place], result.metering_record_id
+        status = result.status
+        if status == "Success" and record_id is not None:
+            if record_id in self._ids:
+                return Replayed(record, record_id, request_id)
+            self._ids.add(record_id)
+            return Accepted(record, record_id, request_id)
+        if status == RecordStatus.CUSTOMER_NOT_SUBSCRIBED:
+            return NotSubscribed(record, request_id)
+        if status == RecordStatus.DUPLICATE_RECORD:
+            return self._replay_of_this_call(one, request_id) or Conflicted(record, request_id, was_resent=one.is_lost)
+        strange = UnreadableAnswerError(f"the status {status!r} is not known here", request_id=request_id)
+        return Unsent(record, strange, may_be_kept=True)
+
+    def _replay_of_this_call(self, one: Pending, request_id: str | None) -> Replayed | None:
+        """Some products answer a repeated record as a duplicate; where this call has sent both, that is seen."""
+        before = self._before.get(one.place)
+        while before is not None:
+            earlier = self.outcomes[before]
+            if isinstance(earlier, Accepted) and earlier.record.quantity == self._records[one.place].quantity:
+                return Replayed(self._records[one.place], earlier.metering_record_id, request_id)
+            before = self._before.get(before)
+        return None
+
+    def _refuse(self, one: Pending, error: MeteringError) -> None:
+        self.outcomes[one.place] = Refused(self._records[one.place], error, may_be_kept=one.is_lost)
+
+    # --- later rounds ---
+
+    def _later_round(self, group: Group, members: Sequence[Pending], error: MeteringError) -> Flow[None]:
+        """Keeps records for a round after a wait; those that have come back too often are unsent."""
+        if not members:
+            return
+        now: Instant = yield NOW
+        for one in members:
+            one.rounds += 1
+            if one.rounds > self._plan.resend_rounds:
+                self._leave_unsent(one, error)
+        left = [one for one in members if self.outcomes[one.place] is None]
+        if left:
+            rounds = max(one.rounds for one in left)
+            wake = now.seconds + backoff_seconds(rounds, throttled=True, random=self._caller.random())
+            for one in left:
+                heapq.heappush(self._later, (wake, one.place, group, one))
+
+    def _wake(self, seconds: float) -> None:
+        while self._later and self._later[0][0] <= seconds:
+            _, _, group, one = heapq.heappop(self._later)
+            group.add((one,))
+
+    def _leave_unsent(self, one: Pending, error: MeteringError) -> None:
+        self.outcomes[one.place] = Unsent(self._records[one.place], error, may_be_kept=one.is_lost)
+
+    def _give_up(self, error: MeteringError) -> None:
+        """What is left of the wave is unsent."""
+        for group in self._groups.values():
+            for one in group.drain():
+                self._leave_unsent(one, error)
+        for _, _, _, one in self._later:
+            self._leave_unsent(one, error)
+        self._later.clear()

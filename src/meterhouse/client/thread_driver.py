@@ -1,0 +1,134 @@
+"""The driver of a flow by threads: it does what a step asks for, and nothing else. `asyncio_driver` is its like.
+
+Forked flows run in threads of the call's own, and their ends come back through a queue. How many run at a time is the
+flow's to decide: it forks no more than it wants. Where a single one is forked and waited for, which is the usual call
+of at most 25 records, it runs in the caller's own thread.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from meterhouse.client.errors import TransportError
+from meterhouse.client.flow import Blocking, Flow, Fork, Instant, Join, Joined, Now, Send, Sleep, value_type
+from meterhouse.client.transport import Transport
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+_MOST_THREADS = 64
+
+
+class Clock(Protocol):
+    """What time it is, and waiting. A test's clock need not wait."""
+
+    def now(self) -> Instant:
+        """The present instant."""
+
+    def sleep(self, until: float) -> None:
+        """Returns at a monotonic instant, for `MeteringClient`."""
+
+    async def sleep_async(self, until: float) -> None:
+        """Returns at a monotonic instant, for `AsyncMeteringClient`."""
+
+
+def run(flow: Flow[value_type], transport: Transport, clock: Clock) -> value_type:
+    """Runs a flow to its end; what it returns, or what it raises."""
+    forks: _Threads | None = None
+    result: Any = None
+    try:
+        while True:
+            step = flow.send(result)
+            match step:
+                case Send():
+                    try:
+                        result = transport.send(step.request, step.timeout_seconds)
+                    except TransportError as failure:
+                        result = failure
+                case Now():
+                    result = clock.now()
+                case Sleep():
+                    clock.sleep(step.until)
+                    result = None
+                case Blocking():
+                    result = step.call()
+                case Fork():
+                    if forks is None:
+                        forks = _Threads(lambda forked: run(forked, transport, clock))
+                    forks.fork(step)
+                    result = None
+                case Join():
+                    assert forks is not None, "a flow waits only for what it has forked"
+                    result = forks.join()
+    except StopIteration as stop:
+        value: value_type = stop.value
+        return value
+    finally:
+        if forks is not None:
+            forks.end()
+
+
+class _Threads:
+    """The forks of one call."""
+
+    def __init__(self, run_one: Callable[[Flow[Any]], Any]) -> None:
+        self._run_one = run_one
+        self._waiting: list[Fork] = []
+        self._running = 0
+        self._pool: ThreadPoolExecutor | None = None
+
+    def fork(self, fork: Fork) -> None:
+        self._waiting.append(fork)
+
+    def join(self) -> Joined:
+        if len(self._waiting) == 1 and not self._running:
+            fork = self._waiting.pop()
+            return Joined(fork.name, self._run_one(fork.flow))
+        if self._pool is None:
+            import queue  # noqa: PLC0415 - few calls have more than 25 records
+            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - the same
+
+            self._ended: queue.SimpleQueue[Joined | BaseException] = queue.SimpleQueue()
+
+            self._pool = ThreadPoolExecutor(_MOST_THREADS, "meterhouse-call")
+        self._running += len(self._waiting)
+        for fork in self._waiting:
+            self._pool.submit(self._run_in_thread, fork)
+        self._waiting.clear()
+        ended = self._ended.get()
+        self._running -= 1
+        if isinstance(ended, BaseException):
+            raise ended
+        return ended
+
+    def _run_in_thread(self, fork: Fork) -> None:
+        try:
+            self._ended.put(Joined(fork.name, self._run_one(fork.flow)))
+        except BaseException as surprise:  # noqa: BLE001 - raised again where the caller waits for it
+            self._ended.put(surprise)
+
+    def end(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class SystemClock:
+    """The machine's clocks. `wall_micros` gives the wall clock's time."""
+
+    def __init__(self, wall_micros: Callable[[], int], seconds: Callable[[], float]) -> None:
+        self._wall_micros = wall_micros
+        self._seconds = seconds
+
+    def now(self) -> Instant:
+        """The present instant."""
+        return Instant(self._wall_micros(), self._seconds())
+
+    def sleep(self, until: float) -> None:
+        """Returns at a monotonic instant."""
+        threading.Event().wait(max(0.0, until - self._seconds()))
+
+    async def sleep_async(self, until: float) -> None:
+        """Returns at a monotonic instant."""
+        import asyncio  # noqa: PLC0415 - there already where this is called
+
+        await asyncio.sleep(max(0.0, until - self._seconds()))
