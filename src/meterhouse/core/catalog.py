@@ -314,13 +314,14 @@ class Catalog:
         return account is not None and account.suspended
 
     def facts(self) -> Iterator[Fact]:
-        """Every fact, in an order in which each comes after those it refers to."""
+        """Every fact but the open identity, in an order in which each comes after those it refers to."""
         yield from self.products.values()
         yield from self.agreements.values()
         yield from self.accounts.values()
         yield from self.tokens.values()
         yield from self.workloads.values()
         yield from self.credentials.values()
+        yield from self.product_keys.values()
 
     def put(self, fact: Fact) -> None:
         """Adds a fact, or takes it in place of the one under its key."""
