@@ -12,7 +12,9 @@ Rules of this file
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, TypeVar
@@ -64,7 +66,8 @@ class Market:
             seal, fingerprint_key = opened(keys(first=kept is None), kept, random_bytes)
             if kept is not None:
                 market = cls(ledger, seal)
-                market._apply(documents, revision)
+                with _no_collection():
+                    market._apply(documents, revision)
                 return market
             try:
                 await ledger.change([fingerprint_key], expected=revision)
@@ -149,3 +152,15 @@ class Market:
         if held(self.catalog, write) == write:
             return None
         return Document(KIND_OF[type(write)], key_of(write), _ENCODER.encode(write))
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No search for garbage meanwhile: a catalog makes none as it is read, and millions of facts are long to search."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
