@@ -48,7 +48,7 @@ BROKEN: list[tuple[Rule, dict[str, str]]] = [
     (rules.asking, {"ledger/a.py": "from datetime import UTC, datetime\ndatetime.now(UTC)"}),
     (rules.asking, {"ledger/a.py": "import datetime as d\nd.datetime.now()"}),
     (rules.asking, {"ledger/a.py": "from secrets import token_hex\ntoken_hex(4)"}),
-    (rules.asking, {"client/client.py": "import random\nrandom.random()"}),
+    (rules.asking, {"client/flow.py": "import random\nrandom.random()"}),
     (rules.asking, {"ledger/a.py": "import os\nos.environ['A']"}),
     (rules.calls, {"server/app.py": "import uuid\nuuid.uuid4()"}),
     (rules.calls, {"server/app.py": "from asyncio import get_event_loop as loop\nloop()"}),

@@ -247,10 +247,10 @@ class _Connection(asyncio.Protocol):
         """The connection stands."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's has its methods, but not its class
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, chunk: bytes) -> None:
         """Bytes came: of the answer, or of the proxy's."""
         if self._tunnel_head is not None:
-            self._tunnel_head += data
+            self._tunnel_head += chunk
             if self._tunnel_head.endswith(b"\r\n\r\n") or len(self._tunnel_head) > _LONGEST_HEAD_BYTES:
                 self._settle()
             return
@@ -258,7 +258,7 @@ class _Connection(asyncio.Protocol):
             self.close()  # nobody asked: whatever this is, it answers nothing
             return
         try:
-            if self._reader.feed(data):
+            if self._reader.feed(chunk):
                 self._settle()
         except TransportError as failure:
             self._settle(failure)
