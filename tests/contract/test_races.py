@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from meterhouse.core.usage import Entry, Kept, Partition, RecordKey
-from meterhouse.ledger.protocol import Busy, JournalEntry, Keys, Ledger
+from meterhouse.ledger.protocol import Busy, JournalEntry, Keys, Ledger, RecordFilter
 from tests.contract.engines import Bounds, Engine
 from tests.contract.usage import HERE, HOUR_NOW, entry_of, keep, keeping, key_of, look
 
@@ -180,6 +180,32 @@ async def test_a_reset_falls_between_turns(ledger: Ledger) -> None:
     seen = await look(ledger, Keys([entry.key for entry in entries]))
     assert {key for key, kept in seen.records.items() if kept} == {entry.key for row in rows for entry in row.entries}
     assert (await ledger.size()).records == len(rows)
+
+
+async def test_reads_amid_resets(ledger: Ledger) -> None:
+    """3: what is read while the ledger is emptied again and again was kept once: whole rows, never another's name."""
+    chance = random.Random(1)
+
+    async def write() -> None:
+        for number in range(60):
+            customer = str(number)
+            await keep(ledger, [entry_of(key_of(HOUR_NOW, customer), number), entry_of(key_of(0, customer), number)])
+
+    async def reset() -> None:
+        while not written.done():
+            await ledger.reset()
+            await pause(chance, 20)
+
+    async def read() -> None:
+        while not written.done():
+            await asyncio.sleep(0)
+            rows = await ledger.history(RecordFilter(), after=None, limit=50)
+            for row in [*rows, *await ledger.scan(HERE, after=0, limit=50)]:
+                assert [str(entry.quantity_micros) for entry in row.entries] == [row.entries[0].key.series.customer] * 2
+            assert all(found.customer == str(found.quantity_micros) for found in await ledger.sums(RecordFilter()))
+
+    written = asyncio.create_task(write())
+    await asyncio.gather(written, reset(), read(), read())
 
 
 async def test_turns_and_changes_have_one_order(ledger: Ledger) -> None:

@@ -32,7 +32,7 @@ from meterhouse.core.usage import Partition
 from meterhouse.ledger.judge import Turn, Verdict
 from meterhouse.ledger.protocol import Busy, Decision, LedgerFailure
 
-GROUP_TURNS: Final = 64
+GROUP_TURNS: Final = 128
 """The most turns of a group. More would gain little on the sync and delay the first of them."""
 QUEUE_TURNS: Final = 4096
 """The most turns that wait."""

@@ -14,6 +14,7 @@ Theory
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,7 +46,7 @@ from meterhouse.ledger.sqlite_file import (
     meaning_of,
     place_of_ledger,
 )
-from meterhouse.ledger.sqlite_reader import SLICE_ROWS, Reader, SumKey
+from meterhouse.ledger.sqlite_reader import SLICE_ROWS, SLICE_SERIES, Reader, SumKey, SumOfSeries
 from meterhouse.ledger.sqlite_writer import Writer
 from meterhouse.ledger.worker import Worker
 
@@ -136,11 +137,15 @@ class SqliteLedger:
 
     async def sums(self, what: RecordFilter) -> Sequence[Sum]:
         """See `Ledger.sums`."""
-        totals: dict[SumKey, int] = {}
+        totals: dict[SumOfSeries, int] = {}
         rest = await self._read(partial(self._reader.add_up, what, None, totals))
         while rest is not None:
             rest = await self._read(partial(self._reader.add_up, what, rest, totals))
-        return await self._read(lambda: [Sum(*key, quantity) for key, quantity in sorted(totals.items())])
+        sums: dict[SumKey, int] = {}
+        unnamed = iter(totals.items())
+        while part := list(islice(unnamed, SLICE_SERIES)):
+            await self._read(partial(self._reader.name, part, sums))
+        return await self._read(lambda: [Sum(*key, quantity) for key, quantity in sorted(sums.items())])
 
     async def size(self) -> Size:
         """See `Ledger.size`; on disk are the file and its log."""
@@ -182,7 +187,7 @@ class SqliteLedger:
 
     async def _read(self, job: Callable[[], answer_type]) -> answer_type:
         try:
-            return await self._run(self._reading, job)
+            return await self._run(self._reading, partial(self._reader.within_one_transaction, job))
         except LedgerFailure:
             if not self._closed:
                 await self._reading.run(self._reader.close)

@@ -8,10 +8,11 @@ that says where the next begins.
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import apsw
 
+from meterhouse.core.moment import HOUR, month_of_hour, month_start_of_hour
 from meterhouse.core.usage import Partition, Series
 from meterhouse.ledger.packing import Body, entries_of, unpack
 from meterhouse.ledger.protocol import Cursor, Document, JournalEntry, RecordFilter
@@ -23,9 +24,13 @@ SLICE_ROWS: Final = 512
 """Journal rows read at a time."""
 SLICE_PLACES: Final = 4096
 """Places in the order of all journals looked at in one go, where only some partitions are asked for."""
-SLICE_RECORDS: Final = 50_000
-"""Usage records added up at a time."""
+SLICE_RECORDS: Final = 200_000
+"""Usage records added up at a time, without the interpreter's lock."""
+SLICE_SERIES: Final = 20_000
+"""Series named at a time."""
 
+SumOfSeries = tuple[str, int]
+"""A month and the number of a series."""
 SumKey = tuple[Partition, str, str, str, bool]
 """The members of a `Sum` before the quantity."""
 
@@ -33,8 +38,11 @@ NO_SERIES: Final = 0
 """The number of none; an array for SQLite must not be empty."""
 
 _POSITION: Final = (1 << POSITION_BITS) - 1
+_SERIES_MASK: Final = (1 << SERIES_BITS) - 1
 _KEY_LIMIT: Final = 1 << 62
 """Above every key, and its negative below."""
+_LAST_HOUR: Final = 70_389_527
+"""Of the year 9999."""
 _INT64_MAX: Final = 2**63 - 1
 
 _SCAN: Final = f"""
@@ -60,15 +68,23 @@ _SERIES: Final = """
     SELECT s.id, s.license, s.customer, s.dimension, s.workload, s.token
     FROM carray(?) AS wanted CROSS JOIN series AS s ON s.id = wanted.value"""
 _KEY_BEYOND: Final = "SELECT key FROM usage_records WHERE key >= ? AND key < ? ORDER BY key LIMIT 1 OFFSET ?"
+_FIRST_KEY: Final = "SELECT min(key) FROM usage_records WHERE key >= ? AND key < ?"
 _SUMS: Final = f"""
-    SELECT p.region, p.product, strftime('%Y-%m', (r.key >> {SERIES_BITS}) * 3600, 'unixepoch') AS month,
-      s.customer, s.dimension, s.workload <> '', sum(r.quantity_micros >> 32), sum(r.quantity_micros & 4294967295)
-    FROM usage_records AS r CROSS JOIN series AS s ON s.id = r.key & {(1 << SERIES_BITS) - 1}
-    CROSS JOIN partitions AS p ON p.id = s.partition
-    WHERE r.key >= :start AND r.key < :end
-    AND p.region = ifnull(:region, p.region) AND p.product = ifnull(:product, p.product) AND {_SERIES_WANTED}
-    GROUP BY s.partition, month, s.customer, s.dimension, s.workload <> ''"""  # noqa: S608 - made of our own numbers and texts
+    SELECT r.key & {_SERIES_MASK}, sum(r.quantity_micros >> 32), sum(r.quantity_micros & 4294967295)
+    FROM usage_records AS r WHERE r.key >= :start AND r.key < :end GROUP BY r.key & {_SERIES_MASK}"""  # noqa: S608 - made of our own numbers and texts
 """Quantities are added up in two halves of 32 bits: a sum of 64 bits could overflow, and a float is not exact."""
+_SUMS_OF_WANTED: Final = _SUMS.replace(
+    "WHERE",
+    f"""CROSS JOIN series AS s ON s.id = r.key & {_SERIES_MASK} CROSS JOIN partitions AS p ON p.id = s.partition
+    WHERE p.region = ifnull(:region, p.region) AND p.product = ifnull(:product, p.product) AND {_SERIES_WANTED} AND""",
+)
+_SERIES_AND_PARTITIONS: Final = """
+    SELECT s.id, p.region, p.product, s.customer, s.dimension, s.workload <> ''
+    FROM carray(?) AS wanted CROSS JOIN series AS s ON s.id = wanted.value
+    CROSS JOIN partitions AS p ON p.id = s.partition"""
+
+
+answer_type = TypeVar("answer_type")
 
 
 class HistorySlice(NamedTuple):
@@ -85,6 +101,12 @@ class Reader:
         self._connect = connect
         self._connection: apsw.Connection | None = connect()
 
+    def within_one_transaction(self, read: Callable[[], answer_type]) -> answer_type:
+        """What a read of this reader finds, all of it as it was at one moment: rows and series that belong together."""
+        with self._db:
+            found = read()
+        return found
+
     def scan(self, partition: Partition, after: int, limit: int) -> Sequence[JournalEntry]:
         """The first slice of `Ledger.scan`; what is shorter than a slice and the limit is all there is."""
         rows = fetch(self._db, _SCAN, (min(max(after, 0), _POSITION), *partition, min(limit, SLICE_ROWS)))
@@ -95,7 +117,8 @@ class Reader:
         places = SLICE_ROWS if what.region is None and what.product is None else SLICE_PLACES
         beyond: int | None = self._db.execute(_PLACE_BEYOND, (since, places)).get
         end = _INT64_MAX if beyond is None else max(beyond, since + 1)  # rows received at one instant stay together
-        found = self._db.execute(
+        found = fetch(
+            self._db,
             _HISTORY,
             {
                 **_behind(after),
@@ -113,22 +136,40 @@ class Reader:
             entries = self._entries(rows)
         return HistorySlice(entries[:limit], None if beyond is None else end)
 
-    def add_up(self, what: RecordFilter, since: int | None, totals: dict[SumKey, int]) -> int | None:
-        """Adds a slice of records, those with keys from `since` on, to `totals`.
+    def add_up(self, what: RecordFilter, since: int | None, totals: dict[SumOfSeries, int]) -> int | None:
+        """Adds a slice of records, those with keys from `since` on, to `totals`: at most a month's.
 
         Returns the key from which on there are more, None where there are none.
         """
-        first, end = (None if hour is None else _key_of_hour(hour) for hour in hours_of(what))
-        start = since if since is not None else -_KEY_LIMIT if first is None else first
-        limit = _KEY_LIMIT if end is None else end
+        first, last = (None if hour is None else _key_of_hour(hour) for hour in hours_of(what))
+        limit = _KEY_LIMIT if last is None else last
+        since = since if since is not None else -_KEY_LIMIT if first is None else first
+        start: int | None = self._db.execute(_FIRST_KEY, (since, limit)).get
+        if start is None:
+            return None
+        hour = start >> SERIES_BITS
+        month, limit = month_of_hour(hour), min(limit, _key_of_hour(_next_month(hour)))
         beyond: int | None = self._db.execute(_KEY_BEYOND, (start, limit, SLICE_RECORDS)).get
-        bounds = {"start": start, "end": limit if beyond is None else beyond}
-        for region, product, month, customer, dimension, by_workload, high, low in self._db.execute(
-            _SUMS, {**bounds, **_wanted(what), "region": what.region, "product": what.product}
-        ):
+        end = limit if beyond is None else beyond
+        if all(value is None for value in what[:5]):
+            found = fetch(self._db, _SUMS, {"start": start, "end": end})
+        else:
+            wanted = {**_wanted(what), "region": what.region, "product": what.product}
+            found = fetch(self._db, _SUMS_OF_WANTED, {**wanted, "start": start, "end": end})
+        for number, high, low in found:
+            totals[month, number] = totals.get((month, number), 0) + (high << 32) + low
+        return end
+
+    def name(self, totals: Sequence[tuple[SumOfSeries, int]], sums: dict[SumKey, int]) -> None:
+        """Adds sums of series to those of what the series stand for."""
+        numbers = apsw.carray(array("q", {number for (_, number), _ in totals}))
+        named = {number: rest for number, *rest in fetch(self._db, _SERIES_AND_PARTITIONS, (numbers,))}
+        for (month, number), quantity_micros in totals:
+            if number not in named:
+                continue  # the ledger was emptied meanwhile
+            region, product, customer, dimension, by_workload = named[number]
             key = Partition(region, product), month, customer, dimension, bool(by_workload)
-            totals[key] = totals.get(key, 0) + (high << 32) + low
-        return beyond
+            sums[key] = sums.get(key, 0) + quantity_micros
 
     def counts(self) -> tuple[int, int]:
         """How many records and journal rows there are."""
@@ -139,13 +180,11 @@ class Reader:
 
     def documents(self, after: int | None) -> tuple[int, Sequence[Document]]:
         """The revision, and the documents changed behind another; where none is given, those that are not deleted."""
-        db = self._db
-        with db:  # one transaction, so that the revision is theirs
-            revision: int = db.execute("SELECT revision FROM catalog").get
-            if after is None:
-                rows = fetch(db, "SELECT kind, key, body FROM documents WHERE body IS NOT NULL")
-            else:
-                rows = fetch(db, "SELECT kind, key, body FROM documents WHERE revision > ?", (after,))
+        revision: int = self._db.execute("SELECT revision FROM catalog").get
+        if after is None:
+            rows = fetch(self._db, "SELECT kind, key, body FROM documents WHERE body IS NOT NULL")
+        else:
+            rows = fetch(self._db, "SELECT kind, key, body FROM documents WHERE revision > ?", (after,))
         return revision, [Document(*row) for row in rows]
 
     def close(self) -> None:
@@ -211,6 +250,12 @@ def _behind(after: Cursor | None) -> dict[str, int | str]:
 
 def _wanted(what: RecordFilter) -> dict[str, str | None]:
     return {"customer": what.customer, "license": what.license, "dimension": what.dimension}
+
+
+def _next_month(hour: int) -> int:
+    """The first hour of the month after that of an hour; where the calendar ends, an hour beyond it."""
+    later = month_start_of_hour(hour) // HOUR + 32 * 24
+    return month_start_of_hour(later) // HOUR if later <= _LAST_HOUR else later
 
 
 def _key_of_hour(hour: int) -> int:

@@ -101,6 +101,8 @@ class Writer:
         self._connect = connect
         self._series_kept = series_kept
         self._db: apsw.Connection | None = None
+        self._next_partition = 1
+        self._next_series = 1
         self._forget()
         self._ready()
 
@@ -190,8 +192,11 @@ class Writer:
             db, "SELECT id, region, product, last_position, records, forms FROM partitions"
         ):
             self._partitions[Partition(region, product)] = _Known(number, position, records, forms)
-        self._next_partition: int = db.execute("SELECT ifnull(max(id), 0) + 1 FROM partitions").get
-        self._next_series: int = db.execute("SELECT ifnull(max(id), 0) + 1 FROM series").get
+        # Never smaller than before: a reader that saw a number just before a reset must not take it for another's.
+        self._next_partition = max(
+            self._next_partition, db.execute("SELECT ifnull(max(id), 0) + 1 FROM partitions").get
+        )
+        self._next_series = max(self._next_series, db.execute("SELECT ifnull(max(id), 0) + 1 FROM series").get)
         self._revision: int = db.execute("SELECT revision FROM catalog").get
         self._remembers = True
 
