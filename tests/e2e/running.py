@@ -40,7 +40,7 @@ class Dummy:
                 self.seen.put(what)
                 await send({"type": f"lifespan.{what}.complete"})
             return
-        body = (await receive())["body"]
+        body = (await receive()).get("body", b"")
         self.seen.put(scope["path"])
         if scope["path"] == "/slow":
             await self.released.wait()

@@ -119,12 +119,14 @@ class Recorder:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         message = await receive()
-        assert message["more_body"] is False, "a request is whole when the application gets it"
-        self.requests.append((scope, message["body"]))
+        too_large = BODY_TOO_LARGE in scope.get("extensions", {})
+        assert message["type"] == ("http.disconnect" if too_large else "http.request")
+        assert too_large or message["more_body"] is False, "a request is whole when the application gets it"
+        body = message.get("body", b"")
+        self.requests.append((scope, body))
         if self.holding:
             await self.released.wait()
-        too_large = BODY_TOO_LARGE in scope.get("extensions", {})
-        text = b"%b %b %b" % (scope["method"].encode(), scope["raw_path"], message["body"])
+        text = b"%b %b %b" % (scope["method"].encode(), scope["raw_path"], body)
         headers = [(b"content-length", b"%d" % len(text)), (b"content-type", b"text/plain")]
         await send({"type": "http.response.start", "status": 413 if too_large else 200, "headers": headers})
         await send({"type": "http.response.body", "body": text})

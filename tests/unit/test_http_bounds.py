@@ -1,11 +1,13 @@
 """Every bound on a connection: how many bytes, how many seconds, and what the client is told."""
 
+import sys
 import tracemalloc
 from itertools import repeat
 
 import pytest
 
 from meterhouse.server.bounds import CONTRACT, PIECE_BYTES, Bounds
+from meterhouse.server.exchange import Receive, Scope, Send
 from meterhouse.server.refusal import BODY_TOO_LARGE
 from tests.unit.http_by_hand import ByHand, Recorder, by_hand
 
@@ -244,6 +246,17 @@ def test_an_answer_may_take_its_time() -> None:
         assert client.ended()
 
 
+def test_a_request_behind_another_has_no_deadline_either() -> None:
+    """The time a head had ends with the head, also when its request has to wait for its turn."""
+    recorder = Recorder(holding=True)
+    with by_hand(recorder) as client:
+        client.give(POST, POST[:5], POST[5:-1], POST[-1:])
+        client.wait(10_000)
+        assert not client.ended()
+        client.do(recorder.released.set)
+        assert client.statuses == [200, 200]
+
+
 def test_deadlines_cost_no_timer_a_request() -> None:
     """A thousand requests on one connection are watched by a handful of timers."""
     with by_hand() as client:
@@ -341,27 +354,35 @@ def test_a_client_that_takes_no_answer_is_cut() -> None:
         client.do(client.protocol.resume_writing)
         client.wait(74)
         assert client.statuses == [200]
-        assert not client.ended()
+        client.give(b"GET")
+        client.wait(10)
+        assert client.statuses == [200, 408]
 
 
 def test_little_is_read_ahead() -> None:
     """A quarter of a megabyte of tiny requests in one read costs little memory, and all are answered in order."""
-    small = b"GET /%05d HTTP/1.1\r\n\r\n"
     count = 10_000
+    paths: list[bytes] = []
     recorder = Recorder(holding=True)
-    with by_hand(recorder) as client:
-        stream = b"".join(small % number for number in range(count))
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        paths.append(scope["raw_path"])
+        await recorder(scope, receive, send)
+        recorder.requests.clear()
+
+    with by_hand(application) as client:
+        stream = b"".join(b"GET /%05d HTTP/1.1\r\n\r\n" % number for number in range(count))
         tracemalloc.start()
         client.give(stream)
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert peak < 2_000_000
         assert not client.transport.is_reading()
-        assert len(recorder.requests) == 1
+        assert len(paths) == 1
         recorder.released.set()
         client.settle_until(count)
-        assert [scope["raw_path"] for scope, _ in recorder.requests] == [b"/%05d" % number for number in range(count)]
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert paths == [b"/%05d" % number for number in range(count)]
         assert client.transport.is_reading()
+        assert peak < 2_000_000 + len(client.transport.written) + sum(map(sys.getsizeof, paths))
 
 
 def test_memory_of_a_flooded_connection_is_bounded() -> None:

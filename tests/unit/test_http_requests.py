@@ -230,6 +230,36 @@ def test_the_word_to_go_on_waits_for_the_answer_before() -> None:
         assert client.statuses == [200, 200]
 
 
+def test_the_word_to_go_on_is_for_one_request() -> None:
+    """A client that went on without being told is not told later, in the middle of its next request."""
+    recorder = Recorder(holding=True)
+    with by_hand(recorder) as client:
+        client.give(b"GET / HTTP/1.1\r\n\r\n", EXPECTS, b"{}POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n")
+        client.do(recorder.released.set)
+        assert client.statuses == [200, 200]
+        assert CONTINUE not in client.transport.written
+
+
+def test_many_offers_to_switch_are_many_requests() -> None:
+    """As many offers as one read can bring are all declined and answered."""
+    offer = b"GET / HTTP/1.1\r\nConnection:upgrade\r\nUpgrade:x\r\n\r\n"
+    with by_hand() as client:
+        client.give(offer * (256_000 // len(offer)))
+        client.settle_until(256_000 // len(offer))
+        assert not client.ended()
+
+
+def test_a_refused_offer_to_switch_leaves_the_request_before_alone() -> None:
+    """A head that is refused as it is said again changes nothing about an earlier request."""
+    recorder = Recorder(holding=True)
+    with by_hand(recorder) as client:
+        client.give(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        client.give(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+        client.do(recorder.released.set)
+        assert client.statuses == [200, 400]
+        assert [scope["headers"] for scope, _ in recorder.requests] == [[(b"host", b"h")]]
+
+
 def test_nothing_is_read_after_the_last_request() -> None:
     """What follows a request that ends the connection is no request."""
     recorder = Recorder()
@@ -253,6 +283,13 @@ def test_a_client_that_has_said_all_still_hears_the_answers() -> None:
         assert [answer.body for answer in client.answers()] == [b"GET /1 ", b"GET /2 ", b"GET /half "]
         assert client.ended()
         assert not client.transport.aborted
+    recorder = Recorder(holding=True)
+    with by_hand(recorder) as client:
+        client.give(b"GET / HTTP/1.1\r\n\r\n", b"NOT HTTP")
+        assert client.end() is True
+        client.do(recorder.released.set)
+        assert client.statuses == [200, 400]
+        assert client.ended(), "a client that has said all needs no time to finish"
     for begun in (b"", b"GET /ha", b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{"):
         with by_hand() as client:
             client.give(begun)
@@ -306,6 +343,7 @@ def test_requests_inherit_nothing_from_each_other() -> None:
         ([b"NOT HTTP"], 1),
         ([b"GET / HT", b"TP/1.1\r\n\r\n"], 1),
         ([EXPECTS, b"{}GET / HTTP/1.1\r\n\r\n"], 1),
+        ([EXPECTS, b"{}NOT HTTP"], 1),
     ],
 )
 def test_a_server_that_stops_finishes_what_has_begun(come: list[bytes], answered: int) -> None:

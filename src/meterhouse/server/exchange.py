@@ -65,6 +65,7 @@ class Exchange:
         "_application",
         "_bodiless",
         "_body",
+        "_body_refused",
         "_chunked",
         "_connection",
         "_ended",
@@ -77,12 +78,13 @@ class Exchange:
     )
 
     def __init__(
-        self, connection: Connection, application: Application, scope: Scope, body: bytes, *, keep_alive: bool
+        self, connection: Connection, application: Application, scope: Scope, body: bytes | None, *, keep_alive: bool
     ) -> None:
         self._connection = connection
         self._application = application
         self.scope = scope
-        self._body: bytes | None = body
+        self._body = body
+        self._body_refused = body is None
         self.keep_alive = keep_alive
         self.disconnected = False
         self.complete = False
@@ -111,11 +113,14 @@ class Exchange:
             self._ended.set()
 
     async def receive(self) -> Message:
-        """The whole body the first time; after that, wait until the client leaves or the answer is complete."""
+        """The whole body the first time; after that, wait until the client leaves or the answer is complete.
+
+        Where the body was refused, it is as if the client had left: no application takes it for an empty one.
+        """
         body, self._body = self._body, None
         if body is not None:
             return {"type": "http.request", "body": body, "more_body": False}
-        if not self.disconnected and not self.complete:
+        if not (self._body_refused or self.disconnected or self.complete):
             if self._ended is None:
                 self._ended = asyncio.Event()
             await self._ended.wait()
@@ -159,13 +164,12 @@ class Exchange:
         self._bodiless = scope["method"] == "HEAD" or status in _BODILESS
         self._remaining_bytes = length
         self._chunked = False
-        if length is None and not self._bodiless:
-            if scope["http_version"] == "1.0":
-                self.keep_alive = False
-            else:
-                self._chunked = True
-                lines.append(b"transfer-encoding: chunked\r\n")
-                line_count += 1
+        if (
+            length is None and not self._bodiless and scope["http_version"] != "1.0"
+        ):  # which ends its connections anyway
+            self._chunked = True
+            lines.append(b"transfer-encoding: chunked\r\n")
+            line_count += 1
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
             line_count += 1

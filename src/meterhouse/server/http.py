@@ -183,14 +183,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._alone = True
         try:
             self.parser.feed_data(piece)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(piece[upgrade.args[0] :])
-        except httptools.HttpParserCallbackError as error:
-            if not isinstance(error.__context__, _Stop):
-                raise  # a bug in one of the methods that the parser calls
+        except httptools.HttpParserUpgrade as offer:
+            self._ignore_upgrade(piece[offer.args[0] :])
+        except httptools.HttpParserCallbackError:
+            if self._reading is not SHUT:  # so it was no _Stop, but a bug in one of the methods that the parser calls
+                raise
         except httptools.HttpParserError:
-            if self._reading is not SHUT:
-                self._refuse(refusal.MALFORMED)
+            self._refuse(refusal.MALFORMED)
         else:
             if self._reading is not REST:
                 self._count(len(piece))
@@ -403,12 +402,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, answer: refusal.Refusal) -> None:
         """Answer for HTTP itself, after the answers to what came before, and read no further request."""
         scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": ""}
-        self._give_up(Exchange(self, answer, scope, b"", keep_alive=False))
+        self._give_up(Exchange(self, answer, scope, None, keep_alive=False))
 
     def _refuse_body(self) -> None:
         """The application says 413 in its own form; it gets no byte of the body."""
         self._request["extensions"] = {refusal.BODY_TOO_LARGE: {}}
-        self._give_up(Exchange(self, self.app, self._request, b"", keep_alive=False))
+        self._give_up(Exchange(self, self.app, self._request, None, keep_alive=False))
 
     def _give_up(self, exchange: Exchange) -> None:
         self._reading = SHUT

@@ -12,8 +12,8 @@ from typing import Final
 from meterhouse.server.exchange import Receive, Scope, Send
 
 BODY_TOO_LARGE: Final = "meterhouse.body_too_large"
-"""Present in `scope["extensions"]` when a body was refused for its size: `receive` then gives an empty body, and the
-application is expected to answer 413. The connection is closed after that answer."""
+"""Present in `scope["extensions"]` when a body was refused for its size: the application is expected to answer 413, and
+`receive` gives no body but says that the client has left. The connection is closed after that answer."""
 
 
 class Refusal:
