@@ -109,7 +109,7 @@ def _json(value: Any) -> str:
 
 
 def _table(*headings: str) -> Table:
-    table = Table(box=None, padding=(0, 3, 0, 0), header_style="cyan", pad_edge=False)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="cyan", pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold")
     return table

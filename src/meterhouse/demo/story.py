@@ -136,11 +136,11 @@ class _Story:
             (
                 (f"{len(first)} records", self._meter(first)),
                 (f"{len(second)} records", self._meter(second)),
-                (f"the same {len(second)} once more, as after a lost answer", self._meter(second)),
+                (f"the same {len(second)} again, as a retry", self._meter(second)),
                 (f"{len(third)} records", self._meter(third)),
-                (f"{len(fourth)} records, the dimension of one misspelled", self._meter(misspelled(fourth))),
+                (f"{len(fourth)} records, one dimension misspelled", self._meter(misspelled(fourth))),
                 (f"the same {len(fourth)}, mended", self._meter(fourth)),
-                (f"{len(tokens)} records by license, each divided by team", self._meter(tokens, None)),
+                (f"{len(tokens)} by license, divided by team", self._meter(tokens, None)),
             )
         )
         page.blank()
@@ -161,7 +161,7 @@ class _Story:
         said = (
             f"{_said(new)}",
             f"{_said(other)}, where {other['Quantity'] - 1} was said before",
-            f"{_said(unsubscribed)}, whose agreement ended in October",
+            f"{_said(unsubscribed)}, whose agreement has ended",
         )
         page.exchanges((text, result["Status"]) for text, result in zip(said, self._results, strict=True))
 
@@ -180,15 +180,14 @@ class _Story:
                 rows.append(
                     (
                         BUYERS[one["buyer"]].name,
-                        product.name,
                         one["dimension"],
                         *(one[name] for name in ("quantity", "unit", "price", "amount")),
                     )
                 )
         if self._books:
             raise DemoFailed(f"The ledger lacks what the seller's books have: {dict(self._books)}")
-        rows.append(("", "", "", "", "", "", str(total)))
-        headings = ("buyer", "product", "dimension", "quantity", "unit", "USD each", "USD")
+        rows.append(("", "", "", "", "", str(total)))
+        headings = ("buyer", "dimension", "quantity", "unit", "USD each", "USD")
         page.sums(headings, rows, {"quantity": 0, "USD each": 2, "USD": 2})
         page.blank()
         page.sentence(
@@ -202,7 +201,8 @@ class _Story:
             results = self._seller.meter(records, product_code)
         except Refusal as refusal:
             after = self._control.record_count()
-            return f"{refusal.response['Error']['Code']}, none kept: {before} records before, {after} after"
+            code = refusal.response["Error"]["Code"]
+            return f"{code}, {after - before} kept: {before} before, {after} after"
         self._results = results
         statuses = Counter(result["Status"] for result in results)
         answered = ", ".join(f"{count} {status}" for status, count in statuses.items())
