@@ -14,7 +14,7 @@ import apsw
 
 from meterhouse.core.moment import HOUR
 from meterhouse.core.usage import Entry, Kept, Partition, RecordKey, Series
-from meterhouse.ledger.protocol import CannotOpen, Decision, Header, JournalEntry, Keys, Ledger, View
+from meterhouse.ledger.protocol import CannotOpen, Decision, Header, JournalEntry, Keys, Ledger, LedgerFailure, View
 from meterhouse.ledger.sqlite import open_sqlite
 
 PARTITIONS = (Partition("us-east-1", "a"), Partition("eu-west-1", "b"))
@@ -67,36 +67,48 @@ async def write(ledger: Ledger, numbers: Sequence[int], clients: int, acknowledg
 
 async def complaints(path: Path, acknowledged: Collection[int], sent: Collection[int]) -> list[str]:
     """What is wrong with a ledger that was given the turns `sent`, of which some were acknowledged."""
-    found: list[str] = []
     try:
         ledger = await open_sqlite(path)
-    except CannotOpen as error:
-        return [f"cannot be opened: {error}"]
-    kept: dict[int, JournalEntry] = {}
+        try:
+            kept = await _rows(ledger)
+            found = await _complaints(ledger, kept, acknowledged, sent)
+        finally:
+            await ledger.close()
+        db = apsw.Connection(str(path))
+        if db.pragma("integrity_check") != "ok":
+            found.append("the file is damaged")
+        if db.execute("SELECT count(*) FROM usage_records").get != sum(len(row.entries) for row in kept):
+            found.append("there are records without a row")
+        db.close()
+    except (apsw.Error, CannotOpen, LedgerFailure) as error:
+        return [f"cannot be read: {error}"]
+    return found
+
+
+async def _rows(ledger: Ledger) -> list[JournalEntry]:
+    return [row for partition in PARTITIONS for row in await ledger.scan(partition, after=0, limit=10**6)]
+
+
+async def _complaints(
+    ledger: Ledger, rows: Sequence[JournalEntry], acknowledged: Collection[int], sent: Collection[int]
+) -> list[str]:
+    found: list[str] = []
     for partition in PARTITIONS:
-        rows = await ledger.scan(partition, after=0, limit=10**6)
-        if [row.position for row in rows] != list(range(1, len(rows) + 1)):
+        positions = [row.position for row in rows if row.partition == partition]
+        if positions != list(range(1, len(positions) + 1)):
             found.append(f"{partition}: positions have gaps")
-        kept.update({int(row.header.request_id): row for row in rows})
+    kept = {int(row.header.request_id): row for row in rows}
     found += [f"turn {number} was acknowledged and is missing" for number in sorted(set(acknowledged) - kept.keys())]
     found += [f"turn {number} was never sent" for number in sorted(kept.keys() - set(sent))]
     for number, row in kept.items():
         turn = Turn(number)
         if (row.partition, list(row.entries)) != (turn.partition, turn.entries):
             found.append(f"turn {number} is not what it was")
-        answer = await turn.run(ledger)
-        if answer != [Kept(entry.quantity_micros, entry.record_id) for entry in turn.entries]:
+        if await turn.run(ledger) != [Kept(entry.quantity_micros, entry.record_id) for entry in turn.entries]:
             found.append(f"turn {number}: records and journal disagree")
     size = await ledger.size()
-    if (size.records, size.journal_rows) != (sum(len(row.entries) for row in kept.values()), len(kept)):
+    if (size.records, size.journal_rows) != (sum(len(row.entries) for row in rows), len(rows)):
         found.append("the counts disagree with the journal")
-    await ledger.close()
-    db = apsw.Connection(str(path))
-    if db.pragma("integrity_check") != "ok":
-        found.append("the file is damaged")
-    if db.execute("SELECT count(*) FROM usage_records").get != size.records:
-        found.append("there are records without a row")
-    db.close()
     return found
 
 

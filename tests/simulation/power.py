@@ -6,7 +6,8 @@ of what was written since *anything* may be: nothing, all, the first so many wri
 single one (whole sectors of 512 bytes). SQLite assumes no more than that: a sync makes all earlier writes of the file
 durable, and a write changes no bytes beside its own.
 
-The disk can also fail: a call is refused with an error of the test's choice.
+The disk can also fail: a call is refused with an error of the test's choice. A sync that fails makes nothing durable,
+and what it should have made durable no later sync will (so do Linux's files), although it can still be read.
 """
 
 import random
@@ -36,10 +37,7 @@ class Contents:
 
     def sync(self) -> None:
         """Makes all of it durable."""
-        held = bytearray(self.durable)
-        for write in self.since:
-            _apply(held, write)
-        self.durable = bytes(held)
+        self.durable = _applied(self.durable, self.since)
         self.since = []
         self.ever_synced = True
 
@@ -55,10 +53,13 @@ class Picture(NamedTuple):
         for name, (durable, since, ever_synced) in self.files.items():
             if not ever_synced and chance.random() < 0.5:
                 continue
-            held = bytearray(durable)
-            for write in _survivors(since, chance):
-                _apply(held, write)
-            (folder / name).write_bytes(held)
+            (folder / name).write_bytes(_applied(durable, _survivors(since, chance)))
+
+    def after_kill(self, folder: Path) -> None:
+        """Writes what the next process finds where only the process died: everything that was written."""
+        folder.mkdir()
+        for name, (durable, since, _) in self.files.items():
+            (folder / name).write_bytes(_applied(durable, since))
 
 
 class Disk:
@@ -77,6 +78,13 @@ class Disk:
     def picture(self) -> Picture:
         """The disk as it is now."""
         return Picture({name: (file.durable, list(file.since), file.ever_synced) for name, file in self.files.items()})
+
+    def resume(self, picture: Picture) -> None:
+        """Goes on from a picture: what was not synced then is not durable now either."""
+        self.files = {}
+        for name, (durable, since, ever_synced) in picture.files.items():
+            contents = self.files[name] = Contents()
+            contents.durable, contents.since, contents.ever_synced = durable, list(since), ever_synced
 
     def close(self) -> None:
         """Takes the virtual file system away."""
@@ -120,7 +128,11 @@ class _File(apsw.VFSFile):
         self._disk.on_step()
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
-        self._allowed("sync")
+        try:
+            self._allowed("sync")
+        except apsw.Error:
+            self._contents.since = []
+            raise
         super().xSync(flags)
         self._contents.sync()
         self._disk.on_step()
@@ -155,9 +167,12 @@ def _torn(write: Write, chance: random.Random) -> list[Write]:
     return parts
 
 
-def _apply(held: bytearray, write: Write) -> None:
-    if write.written is None:
-        del held[write.offset :]
-    else:
-        held.extend(bytes(max(0, write.offset - len(held))))
-        held[write.offset : write.offset + len(write.written)] = write.written
+def _applied(durable: bytes, writes: list[Write]) -> bytes:
+    held = bytearray(durable)
+    for write in writes:
+        if write.written is None:
+            del held[write.offset :]
+        else:
+            held.extend(bytes(max(0, write.offset - len(held))))
+            held[write.offset : write.offset + len(write.written)] = write.written
+    return bytes(held)

@@ -99,6 +99,7 @@ def connect_to_write(path: Path, vfs: str) -> apsw.Connection:
     try:
         db.set_busy_timeout(BUSY_MILLISECONDS)
         _migrate(db, path)
+        _carry_over(db)
     except BaseException:
         db.close(force=True)
         raise
@@ -128,6 +129,16 @@ def check_ours(db: apsw.Connection, path: Path) -> int:
             "run the newer version that wrote it"
         )
     return version
+
+
+def _carry_over(db: apsw.Connection) -> None:
+    """Carries over into the file, synced, whatever the log holds; `apsw.BusyError` where a reader stays in the way.
+
+    A server killed between writing a commit and syncing it, or told by the disk that a sync failed, leaves a commit
+    that can be read and is not durable. Were it answered from as it is, a retry would be told "kept" and the power
+    could still take it.
+    """
+    db.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_FULL)
 
 
 def _migrate(db: apsw.Connection, path: Path) -> None:
