@@ -61,7 +61,7 @@ _ABOUT_US: Final = (
     DisabledApiException,
     UnknownOperationException,
 )
-_ABOUT_PRODUCT: Final = (InvalidProductCodeException,)
+_ABOUT_PRODUCT: Final = (InvalidProductCodeException, InvalidRequestError)
 _ABOUT_NOTHING: Final = (ServiceFailedError, TransportError)
 """Every other error is about records: one that is not known here too."""
 
@@ -241,7 +241,7 @@ class _Run:
         elif isinstance(error, _ABOUT_US):
             self._stopped_by = error
             group.add((*parcel.members, *parcel.beside))
-        elif isinstance(error, _ABOUT_PRODUCT | InvalidRequestError):
+        elif isinstance(error, _ABOUT_PRODUCT):
             for one in (*parcel.members, *parcel.beside, *group.drain()):
                 self._refuse(one, error)
         else:
