@@ -16,15 +16,17 @@ the second is judged as if it had been sent later.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from meterhouse.core.allocations import allocation_breach, allotments, tag_breach
 from meterhouse.core.call import Call, DoubleBilling, Following, Plan, RecordIds, Refusal, View, answered
-from meterhouse.core.catalog import Agreement, Catalog, IdenticalRepeat, Integration, Product
-from meterhouse.core.moment import SECOND, hour_of
+from meterhouse.core.catalog import Agreement, Catalog, IdenticalRepeat, Integration, Product, WindowEdge
+from meterhouse.core.moment import HOUR, SECOND, hour_of
 from meterhouse.core.outcome import STATUS_OF_OUTCOME, FaultCode, Outcome, Step
 from meterhouse.core.profile import Profile
-from meterhouse.core.quantity import micros_of as quantity_micros_of
+from meterhouse.core.quantity import MICROS, micros_of_decimal
 from meterhouse.core.shapes import (
     BatchMeterUsageRequest,
     BatchMeterUsageResult,
@@ -33,15 +35,17 @@ from meterhouse.core.shapes import (
     UsageRecordResult,
 )
 from meterhouse.core.usage import Entry, Kept, Partition, RecordKey, Series, micros_of, text_of_id
-from meterhouse.core.window import window_breach
+from meterhouse.core.window import window_at, window_breach
 
 Said = UsageRecord[Timestamp]
+
+_NEVER: Final = 2**63
 
 _OF_REQUEST: Final = (FaultCode.INVALID_PRODUCT_CODE,)
 """What refuses the request as such, so that no record is named."""
 
 
-class Meant(NamedTuple):
+class Meant(Struct, frozen=True):
     """Whom and what a record's names mean, for as long as the catalog stays as it is."""
 
     refusal: Refusal | None
@@ -55,9 +59,13 @@ class Meant(NamedTuple):
     suspended: bool = False
     rivals: tuple[Series, ...] = ()
     """The same usage under the other form of naming it."""
+    steady_since_micros: int = _NEVER
+    """When usage began to be taken, where there is one agreement and nothing that could end it but a change of the
+    catalog; from then on all usage from `steady_from_micros` is taken. Else never, and the agreements are asked."""
+    steady_from_micros: int = _NEVER
 
 
-class _Judged(NamedTuple):
+class _Judged(Struct, frozen=True, gc=False):
     """A record on its way into the turn."""
 
     said: Said
@@ -77,18 +85,10 @@ def plan_batch_meter_usage(call: Call[BatchMeterUsageRequest[Timestamp]], catalo
         return answered(BatchMeterUsageResult([], []))
     meanings = _meanings(call, catalog)
     product = next((one.product for one in meanings if one.product is not None), None)
-    refusals = [
-        refusal
-        for index, (said, meant) in enumerate(zip(records, meanings, strict=True))
-        if (refusal := _first_refusal(index, said, meant, product, now_micros, call.profile)) is not None
-    ]
-    refusals.extend(_refusals_of_request(call, product))
-    first = min(refusals, default=None)
+    first, judged = _judge_records(call, meanings, product, now_micros)
     if first is not None and first.step < Step.LICENSE_PERIOD:
         raise first.fault()
     assert product is not None, "a batch whose product is unknown has been refused"
-    last_hour_micros = call.profile.last_hour_seconds * SECOND
-    judged = [_judge(said, meant, now_micros, last_hour_micros) for said, meant in zip(records, meanings, strict=True)]
     if first is not None and not any(one.doubtful for one in judged):
         raise first.fault()
 
@@ -157,16 +157,25 @@ def _meaning(said: Said, seller: str, code: str | None, catalog: Catalog) -> Mea
     if said.dimension not in catalog.dimensions[product.code]:
         reason = f"{said.dimension!r} is no dimension of the product {product.code}"
         return _refused(Step.DIMENSION, FaultCode.INVALID_USAGE_DIMENSION, reason, product)
-    agreements = catalog.agreements_of_buyer.get((product.code, buyer), ())
+    of_buyer = catalog.agreements_of_buyer.get((product.code, buyer), ())
+    asked = (license_,) if license_ is not None else of_buyer
+    suspended = catalog.suspended(buyer)
+    steady = asked[0] if len(asked) == 1 and not suspended and _is_steady(asked[0]) else None
     return Meant(
         None,
         Series(arn or "", buyer, said.dimension),
         product,
         license_,
-        (license_,) if license_ is not None else agreements,
-        catalog.suspended(buyer),
-        _rivals(product, license_, agreements, buyer, said.dimension),
+        asked,
+        suspended,
+        _rivals(product, license_, of_buyer, buyer, said.dimension),
+        _NEVER if steady is None else steady.start_micros,
+        _NEVER if steady is None else hour_of(steady.start_micros) * HOUR,
     )
+
+
+def _is_steady(agreement: Agreement) -> bool:
+    return not agreement.pending and not agreement.closed and agreement.end_micros is None
 
 
 def _refused(step: Step, code: FaultCode, reason: str, product: Product | None = None) -> Meant:
@@ -234,31 +243,62 @@ def _first_refusal(
     return None
 
 
-# --- outcomes ---------------------------------------------------------------------------------------------------------
+# --- record by record -------------------------------------------------------------------------------------------------
 
 
-def _judge(said: Said, meant: Meant, now_micros: int, last_hour_micros: int) -> _Judged:
-    timestamp_micros = micros_of(said.timestamp)
-    return _Judged(
-        said,
-        RecordKey(hour_of(timestamp_micros), meant.series),
-        timestamp_micros,
-        quantity_micros_of(said.quantity, said.quantity_as_decimal),
-        not meant.suspended
-        and any(one.takes(timestamp_micros, now_micros, last_hour_micros) for one in meant.agreements),
-        meant.license is not None and not meant.license.covers(timestamp_micros),
-        meant.rivals,
+def _judge_records(
+    call: Call[BatchMeterUsageRequest[Timestamp]],
+    meanings: Sequence[Meant],
+    product: Product | None,
+    now_micros: int,
+) -> tuple[Refusal | None, list[_Judged]]:
+    """The request's first refusal, LICENSE_PERIOD left out, and its records on their way into the turn.
+
+    Most records give no reason to look closer, and this loop is where a large seller's time goes: so what most have in
+    common is asked here, in a few comparisons, and `_first_refusal` is asked about the others.
+    """
+    profile = call.profile
+    edge = WindowEdge.INSTANT if product is None else product.window_edge
+    earliest_micros, latest_micros = window_at(now_micros, profile.batch_window_seconds, profile, edge)
+    last_hour_micros = profile.last_hour_seconds * SECOND
+    refusals = _refusals_of_request(call, product)
+    judged = []
+    for index, (said, meant) in enumerate(zip(call.request.usage_records, meanings, strict=True)):
+        said_at = said.timestamp
+        timestamp_micros = said_at * SECOND if type(said_at) is int else micros_of(said_at)
+        decimal = said.quantity_as_decimal
+        if (
+            not earliest_micros <= timestamp_micros <= latest_micros
+            or meant.product is not product
+            or meant.refusal is not None
+            or decimal is not None
+            or said.usage_allocations is not None
+        ):
+            refusal = _first_refusal(index, said, meant, product, now_micros, profile)
+            if refusal is not None:
+                refusals.append(refusal)
+        judged.append(
+            _Judged(
+                said,
+                RecordKey(timestamp_micros // HOUR, meant.series),
+                timestamp_micros,
+                (said.quantity or 0) * MICROS if decimal is None else micros_of_decimal(decimal),
+                (meant.steady_since_micros <= now_micros and meant.steady_from_micros <= timestamp_micros)
+                or _is_subscribed(meant, timestamp_micros, now_micros, last_hour_micros),
+                meant.license is not None and not meant.license.covers(timestamp_micros),
+                meant.rivals,
+            )
+        )
+    return min(refusals, default=None), judged
+
+
+def _is_subscribed(meant: Meant, timestamp_micros: int, now_micros: int, last_hour_micros: int) -> bool:
+    return not meant.suspended and any(
+        one.takes(timestamp_micros, now_micros, last_hour_micros) for one in meant.agreements
     )
 
 
-class _Staged(NamedTuple):
-    """The view, with what this batch's earlier records add to it."""
-
-    view: View
-    added: dict[RecordKey, Kept]
-
-    def record(self, key: RecordKey) -> Kept | None:
-        return self.added.get(key) or self.view.record(key)
+# --- outcomes ---------------------------------------------------------------------------------------------------------
 
 
 def _follow(
@@ -271,17 +311,18 @@ def _follow(
             raise Refusal(Step.LICENSE_PERIOD, index, FaultCode.INVALID_LICENSE, reason).fault()
     if refusal is not None:
         raise refusal.fault()
-    ids = record_ids(len(judged))
-    staged = _Staged(view, {})
     results, entries, outcomes, warnings = [], [], [], []
-    for one, record_id in zip(judged, ids, strict=True):
-        kept = staged.record(one.key)
+    added: dict[RecordKey, Kept] = {}
+    for one, record_id in zip(judged, record_ids(len(judged)), strict=True):
+        key, quantity_micros = one.key, one.quantity_micros
+        kept = added.get(key) or view.record(key)
         outcome = _outcome(one, kept)
         if outcome is Outcome.ACCEPTED:
-            kept = staged.added[one.key] = Kept(one.quantity_micros, record_id)
-            allocations = allotments(one.said.usage_allocations)
-            entries.append(Entry(one.key, one.timestamp_micros, one.quantity_micros, record_id, allocations))
-            warnings.extend(_double_billings(one, record_id, staged))
+            kept = added[key] = Kept(quantity_micros, record_id)
+            allocations = allotments(one.said.usage_allocations) if one.said.usage_allocations is not None else ()
+            entries.append(Entry(key, one.timestamp_micros, quantity_micros, record_id, allocations))
+            if one.rivals:
+                warnings.extend(_double_billings(one, record_id, view, added))
         outcomes.append(outcome)
         results.append(_result(one.said, outcome, kept, repeat))
     return Following(BatchMeterUsageResult(results, []), entries, (), bool(entries), outcomes, warnings)
@@ -309,11 +350,12 @@ def _result(said: Said, outcome: Outcome, kept: Kept | None, repeat: IdenticalRe
     return UsageRecordResult(said, status, record_id)
 
 
-def _double_billings(one: _Judged, record_id: bytes, staged: _Staged) -> list[DoubleBilling]:
+def _double_billings(one: _Judged, record_id: bytes, view: View, added: dict[RecordKey, Kept]) -> list[DoubleBilling]:
     hour, series = one.key
-    found = ((rival, staged.record(RecordKey(hour, rival))) for rival in one.rivals)
-    return [
-        DoubleBilling(series.customer, series.dimension, hour, record_id, other.record_id)
-        for _rival, other in found
-        if other is not None
-    ]
+    warnings = []
+    for rival in one.rivals:
+        key = RecordKey(hour, rival)
+        other = added.get(key) or view.record(key)
+        if other is not None:
+            warnings.append(DoubleBilling(series.customer, series.dimension, hour, record_id, other.record_id))
+    return warnings
