@@ -6,7 +6,7 @@ from hypothesis import strategies as some
 
 from meterhouse.core.catalog import WindowEdge
 from meterhouse.core.moment import HOUR, SECOND, micros_of_rfc3339
-from meterhouse.core.profile import PROFILES
+from meterhouse.core.profile import PROFILES, Profile
 from meterhouse.core.window import window_at, window_breach
 
 NOW = micros_of_rfc3339("2026-11-01T05:30:00Z")
@@ -18,7 +18,9 @@ NOW = micros_of_rfc3339("2026-11-01T05:30:00Z")
     age_micros=some.integers(-10 * 60 * SECOND, 30 * HOUR),
     profile=some.sampled_from(list(PROFILES.values())),
 )
-def test_the_interval_holds_what_has_no_breach(now_micros, age_micros, profile, edge):
+def test_the_interval_holds_what_has_no_breach(
+    now_micros: int, age_micros: int, profile: Profile, edge: WindowEdge
+) -> None:
     """An instant lies in the interval exactly when nothing is wrong with it."""
     seconds = profile.batch_window_seconds
     window = window_at(now_micros, seconds, profile, edge)
@@ -29,7 +31,7 @@ def test_the_interval_holds_what_has_no_breach(now_micros, age_micros, profile, 
 
 @pytest.mark.parametrize("edge", WindowEdge)
 @given(now_micros=some.integers(NOW - 40 * HOUR, NOW + 40 * HOUR), profile=some.sampled_from(list(PROFILES.values())))
-def test_the_interval_ends_where_it_says(now_micros, profile, edge):
+def test_the_interval_ends_where_it_says(now_micros: int, profile: Profile, edge: WindowEdge) -> None:
     """Both ends are taken, and a microsecond beyond either is not."""
     seconds = profile.batch_window_seconds
     earliest, latest = window_at(now_micros, seconds, profile, edge)
