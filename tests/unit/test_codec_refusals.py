@@ -478,13 +478,24 @@ def test_a_wrong_type_behind_a_breach_is_still_a_wrong_type() -> None:
     assert refusal_of(batch('"Quantity":-1,"LicenseArn":5')).code is FaultCode.SERIALIZATION
 
 
-def test_a_hundred_thousand_breaches_are_listed() -> None:
-    """The list of breaches has no end but that of the body."""
+def test_thousands_of_breaches_are_listed() -> None:
+    """All that a request in good faith can breach is listed: each of 2500 allocations, twice."""
+    allocation = '{"AllocatedUsageQuantity":-1,"AllocatedUsageQuantityAsDecimal":"x"}'
+    fault = refusal_of(batch(f'"UsageAllocations":[{",".join([allocation] * 2500)}]'))
+    assert fault.message.startswith("5000 validation errors detected: ")
+    assert fault.message.count("; ") == 4999
+    assert f"Value '-1' at '{RECORD}.usageAllocations.2500.member.allocatedUsageQuantity'" in fault.message
+
+
+def test_a_list_of_breaches_does_not_outgrow_the_largest_body() -> None:
+    """Of a body made of nothing but breaches all are counted, and as many told as a mebibyte has room for."""
     count = 200_000
     fault = refusal_of(batch(f'"UsageAllocations":[{",".join(["null"] * count)}]'))
     assert fault.code is FaultCode.VALIDATION
-    assert fault.message.startswith(f"{count} validation errors detected: ")
-    assert fault.message.endswith(f"Value null at '{RECORD}.usageAllocations.{count}.member' {NOT_NULL_ENDING}")
+    assert fault.message.startswith(f"{count} validation errors detected: Value null at '{RECORD}.usageAllocations.1.")
+    told = fault.message.count("; Value") + 1
+    assert fault.message.endswith(f"{NOT_NULL_ENDING}; and {count - told} more")
+    assert 1_000_000 < len(fault.message) < 1_100_000
 
 
 NOT_NULL_ENDING = f"failed to satisfy constraint: {NOT_NULL}"

@@ -37,6 +37,8 @@ OWN_PREFIX: Final = "/_meterhouse/"
 """A path that no AWS client uses: the control API, health and metrics live under it."""
 JUDGED_AGAIN_LIMIT: Final = 50
 """How often a request begins again because the catalog moved, before it is told to come back later."""
+LOGGED_CHARACTERS: Final = 1000
+"""How much of a refusal's message is logged: whoever sends nonsense must not fill the disk with it."""
 
 _AMZ_JSON: Final = (b"content-type", b"application/x-amz-json-1.1")
 _JSON: Final = (b"content-type", b"application/json")
@@ -137,7 +139,7 @@ class App:
             operation=arrival.operation and arrival.operation.name,
             account=arrival.signer.account or None,
             fault=str(fault.code),
-            reason=fault.message,
+            reason=fault.message[:LOGGED_CHARACTERS],
         )
         body = body_of(fault)
         name = str(fault.code).encode()

@@ -14,7 +14,7 @@ on a body that is no deeper than the limit, whatever its strings hold.
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from itertools import chain
+from itertools import accumulate, chain
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
@@ -36,6 +36,9 @@ from meterhouse.wire.careful import SURROGATE_ESCAPE, Checker, constraints_of, p
 
 DEPTH_LIMIT: Final = 64
 """Objects and lists within one another; the outermost counts as the first."""
+MESSAGE_CHARACTERS: Final = 1_048_576
+"""How much of a list of violations is told. A mebibyte of body can hold some 600,000 of them, and their list would be a
+hundred mebibytes: no answer, and no line of a log, may outgrow the largest request."""
 _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _PLAIN_SECONDS: Final = re.compile(rb"-?[0-9]{1,11}\.[0-9]{1,6}\Z")
@@ -194,9 +197,17 @@ def decode(body: bytes, shape: type[shape_type], hidden: frozenset[str] = frozen
     violations: list[str] = []
     request = form.careful(without(parse(body), hidden), "", violations)
     if violations:
-        count = f"{len(violations)} validation error{'s' if len(violations) > 1 else ''} detected: "
-        raise Fault(FaultCode.VALIDATION, count + "; ".join(violations))
+        raise Fault(FaultCode.VALIDATION, _listed(violations))
     return cast("shape_type", request)
+
+
+def _listed(violations: Sequence[str]) -> str:
+    """All violations in one message, in Coral's form; of a body made of nothing else, as many as there is room for."""
+    lengths = accumulate(map(len, violations))
+    told = [violation for violation, so_far in zip(violations, lengths, strict=True) if so_far <= MESSAGE_CHARACTERS]
+    rest = len(violations) - len(told)
+    count = f"{len(violations)} validation error{'s' if len(violations) > 1 else ''} detected: "
+    return count + "; ".join(told) + (f"; and {rest} more" if rest else "")
 
 
 def _decode_fast(body: bytes, fast: _FastPath) -> Struct | None:
