@@ -12,6 +12,7 @@ The wall clock and chance enter here.
 
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
@@ -22,8 +23,14 @@ from meterhouse.core.outcome import Fault, FaultCode
 from meterhouse.core.usage import text_of_id
 from meterhouse.ledger.protocol import Busy, LedgerFailure, Stale
 from meterhouse.server.chance import RandomIds
+from meterhouse.server.exchange import DROP
 from meterhouse.server.gates import GATES, Arrival, Edge
+from meterhouse.server.metrics import DROPPED, OK, UNNAMED, Metrics
+from meterhouse.server.struck import Dropped, Struck
+from meterhouse.service.faults import question_of
 from meterhouse.service.house import House
+from meterhouse.service.operations import Operation
+from meterhouse.service.striking import Striking
 from meterhouse.wire.codec import decode, encode
 from meterhouse.wire.faults import body_of, status_of
 
@@ -69,11 +76,21 @@ class Market(Protocol):
 class App:
     """The ASGI application. `control` answers what lies under `/_meterhouse/`; `edge` and `house` all else."""
 
-    def __init__(self, house: House, market: Market, edge: Edge, control: Application) -> None:
+    def __init__(
+        self,
+        house: House,
+        market: Market,
+        edge: Edge,
+        control: Application,
+        striking: Striking,
+        metrics: Metrics,
+    ) -> None:
         self._house = house
         self._market = market
         self._edge = edge
         self._control = control
+        self._striking = striking
+        self._metrics = metrics
         self._request_ids = RandomIds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,54 +100,85 @@ class App:
             return
         if scope["path"] == "/" and scope["method"] == "POST":
             response = await self.meter(scope, await _whole_body(scope, receive))
+            if response is None:
+                await send({"type": DROP})
+            else:
+                await _respond(send, response)
         elif scope["path"].startswith(OWN_PREFIX):
             await self._control(scope, receive, send)
-            return
         else:
             await elsewhere(scope, receive, send)
-            return
-        await _respond(send, response)
 
-    async def meter(self, scope: Scope, body: bytes | None) -> Response:
-        """The answer to a `POST /`. `body` is None where it was too large to be read."""
+    async def meter(self, scope: Scope, body: bytes | None) -> Response | None:
+        """The answer to a `POST /`; None where an injected fault drops the connection.
+
+        `body` is None where it was too large to be read.
+        """
+        begun = time.perf_counter()
         arrival = Arrival(scope["headers"], scope["query_string"], self._request_ids.text(), real_now_micros())
         arrival.body = body
+        outcome, response = await self._outcome(arrival)
+        operation = UNNAMED if arrival.operation is None else arrival.operation.name
+        self._metrics.answered(operation, outcome, time.perf_counter() - begun)
+        return response
+
+    async def _outcome(self, arrival: Arrival) -> tuple[str, Response | None]:
+        """What the request comes to, in a word and as an answer; every fault is translated here."""
         try:
             answer = await self._answer(arrival)
-        except Fault as fault:
-            return self._refused(arrival, fault)
+        except Fault as refused:
+            fault = refused
+        except Dropped:
+            return DROPPED, None
         except (Busy, LedgerFailure) as failure:
             log.warning("unavailable", request_id=arrival.request_id, reason=str(failure))
             message = "the ledger cannot keep usage at present; nothing of this request was acknowledged, try again"
-            return self._refused(arrival, Fault(FaultCode.SERVICE_UNAVAILABLE, message))
+            fault = Fault(FaultCode.SERVICE_UNAVAILABLE, message)
         except Exception:  # a bug must not take the connection down, nor say more than that it is one
             log.exception("bug", request_id=arrival.request_id)
             message = f"an unexpected error; it is logged under the request id {arrival.request_id}"
-            return self._refused(arrival, Fault(FaultCode.INTERNAL_SERVICE_ERROR, message))
-        return Response(
-            200,
-            (_AMZ_JSON, _length(answer), (b"x-amzn-RequestId", arrival.request_id.encode())),
-            answer,
-        )
+            fault = Fault(FaultCode.INTERNAL_SERVICE_ERROR, message)
+        else:
+            headers = (_AMZ_JSON, _length(answer), (b"x-amzn-RequestId", arrival.request_id.encode()))
+            return OK, Response(200, headers, answer)
+        return fault.code, self._refused(arrival, fault)
 
     async def _answer(self, arrival: Arrival) -> bytes:
+        if self._striking:
+            operation, call = self._judge(arrival)
+            struck = Struck(self._striking, self._metrics, arrival.request_id)
+            following = await struck.follow(question_of(operation.name, call.request), partial(self._follow, arrival))
+        else:
+            following = await self._follow(arrival)
+        self._note(arrival, following)
+        return encode(following.answer, self._edge.profile.hidden)
+
+    async def _follow(self, arrival: Arrival, left_out: Sequence[int] = ()) -> Following:
+        """What follows from a request, judged anew each time the catalog has moved meanwhile."""
         for _ in range(JUDGED_AGAIN_LIMIT):
-            for gate in GATES:
-                gate(self._edge, arrival)
-            profile = self._edge.profile
-            operation = arrival.operation
-            assert operation is not None, "a gate found it"
-            assert arrival.body is not None, "a gate saw it"
-            request = decode(arrival.body, operation.request, profile.hidden)
-            call = Call(request, arrival.signer, arrival.region, profile, self._edge.regions)
+            operation, call = self._judge(arrival)
             try:
-                following = await self._house.call(operation, call, arrival)
+                return await self._house.call(operation, call, arrival, left_out)
             except Stale:
                 await self._market.refresh()
-                continue
-            _note(arrival, following)
-            return encode(following.answer, profile.hidden)
         raise Busy("the catalog changes faster than requests can be judged by it")
+
+    def _judge(self, arrival: Arrival) -> tuple[Operation, Call[Any]]:
+        """The request behind the gates, its form and constraints checked."""
+        for gate in GATES:
+            gate(self._edge, arrival)
+        profile = self._edge.profile
+        assert arrival.operation is not None, "a gate found it"
+        assert arrival.body is not None, "a gate saw it"
+        request = decode(arrival.body, arrival.operation.request, profile.hidden)
+        return arrival.operation, Call(request, arrival.signer, arrival.region, profile, self._edge.regions)
+
+    def _note(self, arrival: Arrival, following: Following) -> None:
+        log.debug("accepted", request_id=arrival.request_id, kept=len(following.entries))
+        self._metrics.judged(following.outcomes)
+        for warning in following.warnings:
+            self._metrics.double_billing()
+            _warn(arrival, warning)
 
     def _refused(self, arrival: Arrival, fault: Fault) -> Response:
         log.info(
@@ -187,12 +235,6 @@ def _nothing_here(path: str) -> Response:
 
 def _length(body: bytes) -> tuple[bytes, bytes]:
     return b"content-length", b"%d" % len(body)
-
-
-def _note(arrival: Arrival, following: Following) -> None:
-    log.debug("accepted", request_id=arrival.request_id, kept=len(following.entries))
-    for warning in following.warnings:
-        _warn(arrival, warning)
 
 
 def _warn(arrival: Arrival, warning: DoubleBilling) -> None:

@@ -9,6 +9,7 @@ The connection (`http.py`) makes an `Exchange` when a request has been read whol
 - How the body is delimited is decided once, with the head: by Content-Length if the application names one, else by
   chunks, or for HTTP/1.0 by the end of the connection. HEAD, 1xx, 204 and 304 have no body, whatever is sent.
 - Nothing is cancelled when the client leaves: what is sent from then on is dropped, and `receive` says http.disconnect.
+- An application may send a message of type `DROP` instead of an answer: the connection is then broken off.
 - Whether the connection goes on is `keep_alive`; `Connection: close` is written when it is false, whoever made it so.
 """
 
@@ -31,6 +32,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 ASGI_VERSIONS: Final = {"version": "3.0", "spec_version": "2.3"}
 """Said in every scope. From 2.4 on, sending to a client that has gone would have to raise."""
 
+DROP: Final = "meterhouse.drop"
+"""The type of a message of our own: in place of an answer, the connection is dropped (for injected faults)."""
 JOINED_BYTES: Final = 65_536
 """A body up to this size is written together with its head; copying a larger one costs more than a second write."""
 
@@ -134,6 +137,9 @@ class Exchange:
             return
         kind = message["type"]
         if self._head is None:
+            if kind == DROP:
+                self._drop()
+                return
             if kind != "http.response.start":
                 raise RuntimeError(f"http.response.start must come first, not {kind}")
             self._begin(message)
@@ -143,6 +149,11 @@ class Exchange:
             raise RuntimeError(f"http.response.body must follow http.response.start, not {kind}")
         else:
             self._write(message.get("body", b""), more_body=message.get("more_body", False))
+
+    def _drop(self) -> None:
+        """Break the connection off: the client sees that there is no answer, and cannot tell why."""
+        self.disconnect()
+        self._connection.transport.abort()
 
     def _begin(self, message: Message) -> None:
         status = message["status"]

@@ -54,7 +54,18 @@ class Edge(NamedTuple):
 class Arrival:
     """A request as it came, and what the gates found out about it."""
 
-    __slots__ = ("body", "headers", "operation", "policy", "query", "received_micros", "region", "request_id", "signer")
+    __slots__ = (
+        "admitted",
+        "body",
+        "headers",
+        "operation",
+        "policy",
+        "query",
+        "received_micros",
+        "region",
+        "request_id",
+        "signer",
+    )
 
     def __init__(
         self, headers: Sequence[tuple[bytes, bytes]], query: bytes, request_id: str, received_micros: int
@@ -71,6 +82,8 @@ class Arrival:
         self.policy: str | None = None
         """The signer's policy document; None: everything here is allowed."""
         self.region = ""
+        self.admitted = False
+        """Whether the throttle has let it through: it counts once, however often it is judged."""
 
 
 def check_size(_edge: Edge, arrival: Arrival) -> None:
@@ -129,8 +142,9 @@ def check_throttle(edge: Edge, arrival: Arrival) -> None:
     """Whether the account may call the operation again already; real time, whatever its clock says."""
     assert arrival.operation is not None, "the operation is found first"
     account, operation = arrival.signer.account, arrival.operation.name
-    if not edge.throttle.admits(account, arrival.region, operation, arrival.received_micros):
+    if not arrival.admitted and not edge.throttle.admits(account, arrival.region, operation, arrival.received_micros):
         raise Fault(FaultCode.THROTTLING, "Rate exceeded")
+    arrival.admitted = True
 
 
 Gate = Callable[[Edge, Arrival], None]

@@ -14,17 +14,20 @@ from typing import Final
 import structlog
 import uvloop
 
+from meterhouse import __version__
 from meterhouse.core.call import Attestation
 from meterhouse.core.shapes import RegisterUsageResult
 from meterhouse.ledger.memory import open_memory
 from meterhouse.ledger.protocol import Busy, CannotOpen, Ledger, LedgerFailure
 from meterhouse.ledger.sqlite import open_sqlite
-from meterhouse.server.app import App, elsewhere, real_now_micros
+from meterhouse.server.app import App, real_now_micros
 from meterhouse.server.chance import RandomIds
+from meterhouse.server.exchange import Application, Receive, Scope, Send
 from meterhouse.server.gates import Edge
 from meterhouse.server.log import LogLevel, configure_logs
+from meterhouse.server.metrics import Metrics
 from meterhouse.server.run import CannotListen, listen, serve
-from meterhouse.server.settings import MEMORY, Auth, ClockMode, Settings, environment, master_key
+from meterhouse.server.settings import MEMORY, Auth, ClockMode, Settings, admin_token, environment, master_key
 from meterhouse.server.throttle import Throttle
 from meterhouse.service.agreements import IssuedToken
 from meterhouse.service.catalog_file import LOADED_KIND, Circumstances, Loaded, load
@@ -36,6 +39,7 @@ from meterhouse.service.master_key import KeySource, WrongKey, keys_from
 from meterhouse.service.places import Source
 from meterhouse.service.reading import read_catalog
 from meterhouse.service.refused import Refused
+from meterhouse.service.striking import Striking
 from meterhouse.wire.policy import parse_policy
 
 KEY_SUFFIX: Final = ".key"
@@ -84,13 +88,14 @@ async def _serve(settings: Settings, say: Say) -> None:
 @asynccontextmanager
 async def opened(settings: Settings, say: Say) -> AsyncIterator[tuple[App, Callable[[], None]]]:
     """The application over its opened ledger, and what loads the catalog file again. Raises CannotServe."""
+    metrics = Metrics()
     try:
-        ledger = await _ledger(settings)
+        ledger = await _ledger(settings, metrics)
     except CannotOpen as error:
         raise CannotServe(str(error)) from None
     try:
         market = await Market.open(ledger, _keys(settings), os.urandom)
-        composed = Composed(settings, ledger, market)
+        composed = Composed(settings, ledger, market, metrics)
         if settings.catalog is not None:
             _tell(await composed.load_catalog(settings.catalog), say)
         yield composed.application, composed.loader(say)
@@ -104,8 +109,10 @@ async def opened(settings: Settings, say: Say) -> AsyncIterator[tuple[App, Calla
         await ledger.close()
 
 
-async def _ledger(settings: Settings) -> Ledger:
-    return await open_memory() if settings.data == MEMORY else await open_sqlite(Path(settings.data))
+async def _ledger(settings: Settings, metrics: Metrics) -> Ledger:
+    if settings.data == MEMORY:
+        return await open_memory(on_group=metrics.committed)
+    return await open_sqlite(Path(settings.data), on_group=metrics.committed)
 
 
 def _keys(settings: Settings) -> KeySource:
@@ -117,14 +124,30 @@ def _keys(settings: Settings) -> KeySource:
     return keys_from(text, Path(settings.data + KEY_SUFFIX), os.urandom)
 
 
+class Late:
+    """An application that is made when it is first asked, since making it costs what most servers never need."""
+
+    def __init__(self, make: Callable[[], Application]) -> None:
+        self._make = make
+        self._application: Application | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request (ASGI)."""
+        if self._application is None:
+            self._application = self._make()
+        await self._application(scope, receive, send)
+
+
 class Composed:
     """The parts of a server, joined."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, market: Market) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger, market: Market, metrics: Metrics) -> None:
         sandbox = settings.clock is ClockMode.TEST
         self._settings = settings
+        self._ledger = ledger
         self._market = market
-        clocks = Clocks(market.settings(CLOCK_KIND) if sandbox else {}, real_now_micros)
+        self._metrics = metrics
+        self._clocks = clocks = Clocks(market.settings(CLOCK_KIND) if sandbox else {}, real_now_micros)
         self._sources = Sources(clocks.now_micros, os.urandom, market.seal.seal, parse_policy)
         edge = Edge(
             market.catalog,
@@ -136,7 +159,34 @@ class Composed:
             Throttle(settings.throttle),
         )
         house = House(ledger, market.catalog, clocks, RandomIds(), self._attest)
-        self.application = App(house, market, edge, elsewhere)
+        striking = Striking(market, enabled=sandbox)
+        self.application = App(house, market, edge, Late(self._control), striking, metrics)
+
+    def _control(self) -> Application:
+        """The control API."""
+        from meterhouse.server.control.application import control_application
+        from meterhouse.server.control.parts import ControlParts
+        from meterhouse.service.hand_out import HandOuts
+
+        settings = self._settings
+        return control_application(
+            ControlParts(
+                ledger=self._ledger,
+                market=self._market,
+                clocks=self._clocks,
+                sources=self._sources,
+                metrics=self._metrics,
+                profile=settings.profile,
+                engine="memory" if settings.data == MEMORY else "sqlite",
+                version=__version__,
+                sandbox=settings.clock is ClockMode.TEST,
+                admin_token=admin_token(),
+                open_on_loopback=settings.auth is Auth.OPEN and settings.on_loopback,
+                real_now=real_now_micros,
+                environment=environment(),
+                hand_outs=HandOuts(self._market, self._sources, real_now_micros),
+            )
+        )
 
     async def _attest(self, attestation: Attestation) -> RegisterUsageResult:
         from meterhouse.service.product_keys import Attestor

@@ -29,7 +29,7 @@ from msgspec import Meta, Struct, structs
 from meterhouse.core.call import Call, Following, Plan, RecordIds, View
 from meterhouse.core.catalog import Catalog
 from meterhouse.core.profile import OPERATIONS
-from meterhouse.core.shapes import BatchMeterUsageRequest, BatchMeterUsageResult, Timestamp
+from meterhouse.core.shapes import INT64_MAX, BatchMeterUsageRequest, BatchMeterUsageResult, Timestamp
 from meterhouse.ledger.protocol import Document
 from meterhouse.service.draft import LOWER, Change, letters
 from meterhouse.service.forms import ProductCode
@@ -106,7 +106,7 @@ class FaultRow(Row, kw_only=True):
             int,
             Meta(
                 ge=0,
-                lt=2**63,
+                le=INT64_MAX,
                 description="From which chance is drawn; random when absent.",
                 extra={"wanted": "a whole number from 0 to 2^63 - 1"},
             ),
@@ -208,6 +208,12 @@ class Question(NamedTuple):
     """The number of the fault behind which to go on; 0: from the first."""
     refused: bool = False
     """Whether the rules have refused the call, so that what strikes the accepted does not fit."""
+
+
+def question_of(operation: str, request: Struct) -> Question:
+    """What faults are asked about a request."""
+    records = len(request.usage_records) if isinstance(request, BatchMeterUsageRequest) else 0
+    return Question(operation, getattr(request, "product_code", None) or None, records)
 
 
 class Strike(NamedTuple):

@@ -1,12 +1,13 @@
 """The house: joins the rules to the ledger. Knows no HTTP, no bytes and no clock of its own."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from meterhouse.core.call import Attestation, Call, Following, RecordIds
 from meterhouse.core.catalog import Catalog
 from meterhouse.core.shapes import RegisterUsageResult
 from meterhouse.ledger.protocol import Decision, Header, Keys, Ledger, View
+from meterhouse.service.faults import plan_leaving_out
 from meterhouse.service.operations import Operation
 
 
@@ -43,14 +44,21 @@ class House:
         self._record_ids = record_ids
         self._attest = attest
 
-    async def call(self, operation: Operation, call: Call[Any], occasion: Occasion) -> Following:
+    async def call(
+        self, operation: Operation, call: Call[Any], occasion: Occasion, left_out: Sequence[int] = ()
+    ) -> Following:
         """What follows from a call: judged, and where something is kept, synced.
+
+        `left_out`: positions of the records of a batch that an injected fault leaves unprocessed.
 
         Raises Fault; `Stale` where the catalog moved meanwhile (whoever calls begins again from the signature);
         `Busy` and `LedgerFailure` from the ledger.
         """
         now_micros = self.clock.now_micros(call.signer.account)
-        plan = operation.plan(call, self.catalog, now_micros)
+        if left_out:
+            plan = plan_leaving_out(operation.plan, call, self.catalog, now_micros, left_out)
+        else:
+            plan = operation.plan(call, self.catalog, now_micros)
         if plan.partition is None:
             return plan.follow(_NOTHING_KEPT, self._record_ids)
         header = Header(

@@ -9,7 +9,7 @@ together, (received, Region, product, position). Within a row, as they were said
 record in that order and stays valid for ever: a task's hours are counted from the hour of its registration.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
@@ -26,6 +26,8 @@ REGISTRATION_UNIT: Final = "seconds"
 """The unit of what follows from a registration."""
 BATCH_RECORDS: Final = 1000
 """The most records that are held at once while many are read."""
+ROWS_AT_ONCE: Final = 400
+"""The most journal rows that are read at once."""
 
 Now = Callable[[str], int]
 """The present instant by the clock of an account, in microseconds."""
@@ -144,11 +146,12 @@ async def read_back(
     wanted: Wanted,
     *,
     after: Place | None = None,
-    rows_at_once: int = 200,
+    rows_at_once: int = 25,
     until_micros: int | None = None,
-) -> AsyncIterator[list[ReadRecord]]:
+) -> AsyncGenerator[list[ReadRecord], None]:
     """The wanted records behind a place, in batches that are never empty.
 
+    `rows_at_once`: how many journal rows are read first; more and more, up to `ROWS_AT_ONCE`, where few of them match.
     `until_micros`: rows received later are left out, so that reading ends while usage goes on.
     """
     what = wanted.narrowed(market.catalog)
@@ -165,6 +168,7 @@ async def read_back(
         last = rows[-1]
         # The place behind every record of the last row.
         after = Place(last.header.received_micros, *last.partition, last.position + 1, -1)
+        rows_at_once = min(2 * rows_at_once, ROWS_AT_ONCE)
 
 
 def _is_known(row: JournalEntry, catalog: Catalog) -> bool:

@@ -59,6 +59,37 @@ def read_parameter(text: str, form: Any, name: str) -> str:
         raise Refused(RefusalKind.INVALID, reason, name) from None
 
 
+def read_query(parameters: Sequence[tuple[str, str]], form: type[row_type]) -> row_type:
+    """The row in the parameters of a query, each a name and a text with nothing escaped any more. Raises Refused."""
+    written: dict[str, object] = {}
+    for name, text in parameters:
+        if name in written:
+            raise Refused(RefusalKind.INVALID, "given more than once", name)
+        written[name] = _parameter(text, _forms_at(form, (name,)))
+    try:
+        return msgspec.convert(written, form)
+    except msgspec.ValidationError as error:
+        path, reason = _explained(str(error), written, form)
+    raise Refused(RefusalKind.INVALID, reason, field_of(path) or None)
+
+
+def _parameter(text: str, forms: Sequence[inspect.Type]) -> object:
+    """What a text means where another kind of value is wanted; what means nothing is left to be refused."""
+    wanted = {type(alternative) for form in forms for alternative in _alternatives(form)}
+    if inspect.IntType in wanted and _WHOLE_NUMBER.fullmatch(text):
+        return int(text)
+    if inspect.BoolType in wanted:
+        return {"true": True, "false": False}.get(text, text)
+    if inspect.DateTimeType in wanted:
+        # An offset's + that nobody escaped came as a space, as in any form's field.
+        return _SPACED_OFFSET.sub(r"+\1", text)
+    return text
+
+
+_WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
+_SPACED_OFFSET: Final = re.compile(r" (\d\d:\d\d)$")
+
+
 class WrittenCatalog(NamedTuple):
     """A catalog file that was read: its rows, and enough of its text to say where something stands."""
 

@@ -50,7 +50,7 @@ class Striking:
     async def ask(self, question: Question) -> Strike | None:
         """What a call is struck by. Raises `Busy` and `LedgerFailure`.
 
-        A strike that is reserved has to be reported by `accepted` or `refused`.
+        A strike that is reserved has to be reported by `accepted`, `refused` or `given_back`.
         """
         if not any(fits(fault, question) for fault in kept_faults(self._kept).values()):
             return None
@@ -72,6 +72,14 @@ class Striking:
             return choose(faults, question._replace(behind=strike.number, refused=True))
 
         return await self._ask(step)
+
+    async def given_back(self, strike: Strike) -> None:
+        """A call with a reserved strike came to nothing, for a reason of the server's own."""
+
+        def step(faults: Faults) -> None:
+            give_back(faults, strike)
+
+        await self._ask(step)
 
     async def _ask(self, step: Step) -> Strike | None:
         loop = asyncio.get_running_loop()
