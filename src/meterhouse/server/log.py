@@ -5,6 +5,7 @@ What is logged never holds a secret, a session token, a registration token or a 
 
 import logging
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any
 
@@ -33,11 +34,21 @@ def configure_logs(level: LogLevel) -> None:
     structlog.configure(
         processors=[*shared, *tracebacks, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _SteadyLogger(sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = _ToStructlog(max(number, logging.WARNING))
     logging.basicConfig(handlers=[handler], level=handler.level, force=True)
+
+
+class _SteadyLogger(structlog.PrintLogger):
+    """Loses what cannot be written: a full disk, or a reader of the log that has died, must not cost a request."""
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warning = error = critical = exception = msg
 
 
 class _ToStructlog(logging.Handler):
