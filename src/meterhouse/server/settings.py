@@ -71,6 +71,8 @@ class Settings(Struct, frozen=True):
             )
         if self.data.startswith(("postgres://", "postgresql://")):
             raise BadSettings("--data: PostgreSQL is not served by this version; give a SQLite file, or 'memory'.")
+        if self.data.startswith(("file:", "sqlite:")):
+            raise BadSettings(f"--data: {self.data!r} is a URI; give the name of a SQLite file, or 'memory'.")
 
     @property
     def on_loopback(self) -> bool:
