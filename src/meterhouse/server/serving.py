@@ -30,14 +30,14 @@ from meterhouse.server.run import CannotListen, listen, serve
 from meterhouse.server.settings import MEMORY, Auth, ClockMode, Settings, admin_token, environment, master_key
 from meterhouse.server.throttle import Throttle
 from meterhouse.service.agreements import IssuedToken
-from meterhouse.service.catalog_file import LOADED_KIND, Circumstances, Loaded, load
+from meterhouse.service.catalog_file import LOADED_KIND, Circumstances, Loaded, check, load
 from meterhouse.service.clock import CLOCK_KIND, Clocks
 from meterhouse.service.draft import Sources
 from meterhouse.service.house import House
 from meterhouse.service.market import Market
 from meterhouse.service.master_key import KeySource, WrongKey, keys_from
 from meterhouse.service.places import Source
-from meterhouse.service.reading import read_catalog
+from meterhouse.service.reading import WrittenCatalog, read_catalog
 from meterhouse.service.refused import Refused
 from meterhouse.service.striking import Striking
 from meterhouse.wire.policy import parse_policy
@@ -90,14 +90,17 @@ async def opened(settings: Settings, say: Say) -> AsyncIterator[tuple[App, Calla
     """The application over its opened ledger, and what loads the catalog file again. Raises CannotServe."""
     metrics = Metrics()
     try:
+        written = None if settings.catalog is None else await asyncio.to_thread(_read, settings.catalog, settings.data)
         ledger = await _ledger(settings, metrics)
     except CannotOpen as error:
         raise CannotServe(str(error)) from None
+    except Refused as error:
+        raise CannotServe(str(error), 2) from None
     try:
         market = await Market.open(ledger, _keys(settings), os.urandom)
         composed = Composed(settings, ledger, market, metrics)
-        if settings.catalog is not None:
-            _tell(await composed.load_catalog(settings.catalog), say)
+        if written is not None:
+            _tell(await composed.load_catalog(written), say)
         yield composed.application, composed.loader(say)
     except WrongKey as error:
         raise CannotServe(str(error)) from None
@@ -107,6 +110,21 @@ async def opened(settings: Settings, say: Say) -> AsyncIterator[tuple[App, Calla
         raise CannotServe(f"{settings.data}: {error}") from None
     finally:
         await ledger.close()
+
+
+def _read(catalog: Path, ledger: str = "") -> WrittenCatalog:
+    """The catalog file, read once: it may be a pipe. Raises Refused, and CannotServe.
+
+    For a ledger that is not there yet it is judged whole, so that a wrong file leaves no new ledger behind.
+    """
+    try:
+        text = catalog.read_bytes()
+    except OSError as error:
+        raise CannotServe(f"--catalog: {catalog} cannot be read: {error.strerror}.", 2) from None
+    if ledger and not Path(ledger).exists():
+        sources = Sources(lambda _account: real_now_micros(), os.urandom, lambda _place, _secret: b"", parse_policy)
+        check(text, str(catalog), environment(), sources)
+    return read_catalog(text, str(catalog))
 
 
 async def _ledger(settings: Settings, metrics: Metrics) -> Ledger:
@@ -193,13 +211,8 @@ class Composed:
 
         return await Attestor(self._market, self._sources).answer(attestation)
 
-    async def load_catalog(self, path: Path) -> Loaded:
-        """Loads the catalog file; only what changed in it since it was last loaded is applied. Raises Refused."""
-        try:
-            text = await asyncio.to_thread(path.read_bytes)
-        except OSError as error:
-            raise CannotServe(f"--catalog: {path} cannot be read: {error.strerror}.", 2) from None
-        written = read_catalog(text, str(path))
+    async def load_catalog(self, written: WrittenCatalog) -> Loaded:
+        """Loads a catalog file; only what changed in it since it was last loaded is applied. Raises Refused."""
         circumstances = Circumstances(
             Source.FILE, self._market.settings(LOADED_KIND), self._market.seal.fingerprint, environment()
         )
@@ -211,7 +224,7 @@ class Composed:
 
         async def load_again(path: Path) -> None:
             try:
-                _tell(await self.load_catalog(path), say)
+                _tell(await self.load_catalog(await asyncio.to_thread(_read, path)), say)
             except (Refused, CannotServe, Busy, LedgerFailure) as error:
                 log.warning("catalog_refused", reason=str(error))
 
