@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from meterhouse.core.call import Call, Following, Plan, Signer
-from meterhouse.core.catalog import Catalog
+from meterhouse.core.catalog import Catalog, Workload
 from meterhouse.core.outcome import Fault, FaultCode
 from meterhouse.core.profile import NEWEST, Profile
 from meterhouse.core.usage import ClaimKey, Kept, Partition, RecordKey
@@ -51,13 +51,14 @@ class Caller(NamedTuple):
     region: str = "us-east-1"
     profile: Profile = NEWEST
     regions: frozenset[str] | None = None
+    workload: Workload | None = None
 
 
 def follow(
     rule: Rule, request: object, caller: Caller, catalog: Catalog, now_micros: int, kept: KeptRecords
 ) -> Following:
     """What follows from a request; what it keeps is kept. Raises Fault, and then nothing is."""
-    signer = Signer(caller.account, f"arn:aws:iam::{caller.account}:user/test")
+    signer = Signer(caller.account, f"arn:aws:iam::{caller.account}:user/test", caller.workload)
     call = Call(request, signer, caller.region, caller.profile, caller.regions)
     plan = rule(call, catalog, now_micros)
     if plan.partition is None:

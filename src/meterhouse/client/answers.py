@@ -64,7 +64,7 @@ class RegisterAnswer(Struct, rename=shapes.wire_name):
     """The answer to RegisterUsage."""
 
     signature: str
-    public_key_rotation_timestamp: Raw | None = None
+    public_key_rotation_timestamp: Raw = Raw(b"null")  # `Raw | None` would take None alone
 
 
 class _Metadata(Struct, rename=shapes.wire_name):
@@ -122,9 +122,12 @@ def micros_of(said: int | Raw) -> int:
     return micros_of_datetime(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
 
 
-def time_of(said: Raw | None) -> datetime | None:
-    """As a datetime, UTC."""
-    return None if said is None else datetime_of(micros_of(said))
+def time_of(said: Raw) -> datetime | None:
+    """As a datetime, UTC; None for null."""
+    try:
+        return None if bytes(said) == b"null" else datetime_of(micros_of(said))
+    except OverflowError:
+        raise UnreadableAnswerError("the answer has a time beyond the year 9999") from None
 
 
 # --- which result is whose --------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ that is set for an instant and, when it strikes too early because a later reques
 """
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Final, cast
 
 from meterhouse.client.errors import AnswerTimeoutError, ConnectError, ConnectionLostError, TransportError
@@ -45,6 +44,8 @@ class AsyncSocketTransport:
         loop = asyncio.get_running_loop()
         pool = self._pool
         if pool is None or pool.loop is not loop:
+            if pool is not None:
+                pool.leave()
             pool = self._pool = _Pool(loop, self._options.max_connections)
         until = loop.time() + timeout_seconds
         if pool.places.locked():
@@ -64,9 +65,13 @@ class AsyncSocketTransport:
         """Ends the connections that no request is using."""
         if self._pool is not None:
             pool, self._pool = self._pool, None
-            for connections in pool.idle.values():
-                for connection in connections:
-                    connection.close()
+            if pool.loop is not asyncio.get_running_loop():
+                pool.leave()
+                return
+            idle = [connection for connections in pool.idle.values() for connection in connections]
+            for connection in idle:
+                connection.close()
+            await asyncio.gather(*(connection.gone for connection in idle))
 
     async def _send(self, pool: "_Pool", request: HttpRequest, until: float) -> HttpAnswer:
         key = (request.address, request.direct)
@@ -98,7 +103,7 @@ class AsyncSocketTransport:
         try:
             async with asyncio.timeout(seconds):
                 return await self._open(loop, address, proxy)
-        except (OSError, TransportError) as error:  # TimeoutError is an OSError
+        except (OSError, UnicodeError, TransportError) as error:  # TimeoutError is an OSError
             through = "" if proxy is None else f" through the proxy {proxy.address}"
             reason = str(error) or f"none within {seconds:g} s"
             raise ConnectError(f"no connection to {address}{through}: {reason}") from error
@@ -135,6 +140,13 @@ class _Pool:
         self.places = asyncio.Semaphore(max_connections)
         self.idle: dict[tuple[Address, bool], list[_Connection]] = {}
 
+    def leave(self) -> None:
+        """The client is used on another loop now: this one ends its connections, if it still runs."""
+        if not self.loop.is_closed():
+            for connections in self.idle.values():
+                for connection in connections:
+                    self.loop.call_soon_threadsafe(connection.close)
+
     def take(self, key: tuple[Address, bool], idle_seconds: float) -> "_Connection | None":
         connections = self.idle.get(key)
         oldest = self.loop.time() - idle_seconds
@@ -157,6 +169,8 @@ class _Connection(asyncio.Protocol):
         self._tunnel_head: bytearray | None = None
         self._until = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self.gone: asyncio.Future[None] = loop.create_future()
+        """Settled once the connection is over."""
         self.proxy = proxy
         self.reusable = False
         self.idle_since = 0.0
@@ -237,9 +251,7 @@ class _Connection(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         if self._transport is not None:
-            # The loop it belongs to may be closed by now, and its connections with it.
-            with contextlib.suppress(RuntimeError):
-                self._transport.abort()
+            self._transport.abort()
 
     # What follows is called by asyncio, by these names.
 
@@ -276,3 +288,5 @@ class _Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if not self.gone.done():
+            self.gone.set_result(None)

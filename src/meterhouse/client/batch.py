@@ -271,19 +271,21 @@ class _Run:
         if status == RecordStatus.CUSTOMER_NOT_SUBSCRIBED:
             return NotSubscribed(record, request_id)
         if status == RecordStatus.DUPLICATE_RECORD:
-            return self._replay_of_this_call(one, request_id) or Conflicted(record, request_id, was_resent=one.is_lost)
+            return self._repeat(one, request_id)
         strange = UnreadableAnswerError(f"the status {status!r} is not known here", request_id=request_id)
         return Unsent(record, strange, may_be_kept=True)
 
-    def _replay_of_this_call(self, one: Pending, request_id: str | None) -> Replayed | None:
+    def _repeat(self, one: Pending, request_id: str | None) -> Replayed | Conflicted:
         """Some products answer a repeated record as a duplicate; where this call has sent both, that is seen."""
+        record, was_resent = self._records[one.place], one.is_lost
         before = self._before.get(one.place)
         while before is not None:
             earlier = self.outcomes[before]
-            if isinstance(earlier, Accepted) and earlier.record.quantity == self._records[one.place].quantity:
-                return Replayed(self._records[one.place], earlier.metering_record_id, request_id)
+            if isinstance(earlier, Accepted) and earlier.record.quantity == record.quantity:
+                return Replayed(record, earlier.metering_record_id, request_id)
+            was_resent = was_resent or (isinstance(earlier, Conflicted) and earlier.was_resent)
             before = self._before.get(before)
-        return None
+        return Conflicted(record, request_id, was_resent)
 
     def _refuse(self, one: Pending, error: MeteringError) -> None:
         self.outcomes[one.place] = Refused(self._records[one.place], error, may_be_kept=one.is_lost)

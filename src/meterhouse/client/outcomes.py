@@ -44,8 +44,8 @@ class Conflicted(Struct, frozen=True):
     record: UsageRecord
     request_id: str | None
     was_resent: bool
-    """Whether an answer for it was lost before. Then the one in the way may be this very record, where the product
-    answers repeats as conflicts (contract §4, `identical_repeat`).
+    """Whether an answer for it, or for an earlier one of its key, was lost before. Then what is in the way may be this
+    very record, where the product answers repeats as conflicts (contract §4, `identical_repeat`).
     """
 
 

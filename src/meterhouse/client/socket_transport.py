@@ -112,7 +112,7 @@ class SocketTransport:
                     _tunnel(stream, address, proxy, until)
                 stream.settimeout(max(until - monotonic(), 0.001))
                 stream = self._tls_context().wrap_socket(stream, server_hostname=address.host)
-        except (OSError, TransportError) as error:
+        except (OSError, UnicodeError, TransportError) as error:  # a name may be too long to be looked up
             if stream is not None:
                 stream.close()
             through = "" if proxy is None else f" through the proxy {proxy.address}"

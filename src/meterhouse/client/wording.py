@@ -125,7 +125,7 @@ def quantity_of(quantity: int | Decimal) -> tuple[int | None, str | None]:
     try:
         text = format(quantity, "f")
         if len(text.partition(".")[2]) > _PLACES:
-            text = text.rstrip("0")
+            text = text.rstrip("0").rstrip(".")
         micros_of_decimal(text)
         return None, text
     except ValueError:
