@@ -50,11 +50,11 @@ _FIND_RECORDS: Final = (
     "ON r.key = wanted.value"
 )
 _FIND_SERIES: Final = Rows(
-    "SELECT s.partition, s.license, s.customer, s.dimension, s.workload, s.token, s.id FROM ({values}) AS wanted "
-    "CROSS JOIN series AS s ON s.partition = wanted.column1 AND s.license = wanted.column2 AND "
-    "s.customer = wanted.column3 AND s.dimension = wanted.column4 AND s.workload = wanted.column5 AND "
-    "s.token = wanted.column6",
-    6,
+    "SELECT wanted.column1, s.id FROM ({values}) AS wanted "
+    "CROSS JOIN series AS s ON s.partition = wanted.column2 AND s.license = wanted.column3 AND "
+    "s.customer = wanted.column4 AND s.dimension = wanted.column5 AND s.workload = wanted.column6 AND "
+    "s.token = wanted.column7",
+    7,
 )
 _FIND_CLAIMS: Final = Rows(
     "SELECT c.partition, c.kind, c.key, c.value FROM ({values}) AS wanted CROSS JOIN claims AS c "
@@ -281,9 +281,10 @@ class Writer:
 
     def _look_up_series(self, db: apsw.Connection, known: _Known, series: Iterable[Series]) -> None:
         """Learns the numbers of those that are kept but not in memory."""
-        unknown = [(known.id, *each) for each in series if each not in known.young]
-        for _, *identity, number in _FIND_SERIES.look_up(db, unknown):
-            self._learn(known, tuple(identity), number)
+        unknown = [each for each in series if each not in known.young]
+        wanted = [(place, known.id, *each) for place, each in enumerate(unknown)]
+        for place, number in _FIND_SERIES.look_up(db, wanted):
+            self._learn(known, tuple(unknown[place]), number)
 
     def _learn(self, known: _Known, series: tuple[str, ...], number: int) -> None:
         known.young[series] = number  # a plain tuple: equal to the named one, and the garbage collector lets it be
