@@ -31,6 +31,8 @@ TOLD: Final = Path(__file__).with_name("demo_told.txt")
 RECORD_COUNT: Final = 121
 SERVES_ON: Final = "goes on until Ctrl-C"
 
+PLAIN: Final = {"FORCE_COLOR": "", "TTY_COMPATIBLE": "0"}
+"""No colours, whatever whoever runs the tests has set."""
 FOREIGN: Final = {
     "AWS_PROFILE": "nobody",
     "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
@@ -55,7 +57,7 @@ def masked(told: str) -> str:
 
 def told_once(folder: Path, environment: Mapping[str, str]) -> str:
     """What `meterhouse demo --once` tells, masked."""
-    done = run_meterhouse("demo", "--once", "--port", "0", folder=folder, environment=environment)
+    done = run_meterhouse("demo", "--once", "--port", "0", folder=folder, environment={**PLAIN, **environment})
     assert (done.returncode, done.stderr) == (0, "")
     return masked(done.stdout)
 
@@ -84,7 +86,7 @@ def serving_on(temporary: Path) -> Iterator[Demo]:
     """The demo with its story told; killed at the end, if it still runs."""
     running = subprocess.Popen(
         [sys.executable, "-m", "meterhouse", "demo", "--port", "0"],
-        env={**os.environ, "TMPDIR": str(temporary)},
+        env={**os.environ, **PLAIN, "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -195,7 +197,8 @@ def test_the_ledger_can_be_asked(demo: Demo) -> None:
 
 def _spoken(command: list[str | Path], demo: Demo, folder: Path | None = None, **more: str) -> str:
     """What a stranger prints, in the environment that the demo says is to be exported, and no other of AWS's."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON"))}
+    foreign = ("AWS_", "PYTHON", "FORCE_COLOR")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     nowhere = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
     done = subprocess.run(
         command,
