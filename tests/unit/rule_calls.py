@@ -71,6 +71,8 @@ def follow(
         assert place not in kept.records, "a key is kept twice"
         kept.records[place] = Kept(entry.quantity_micros, entry.record_id)
     for key, value in following.claims:
+        assert key in plan.claims, "the plan did not name what it claims"
+        assert (plan.partition, key) not in kept.claims, "a claim is made twice"
         kept.claims[plan.partition, key] = value
     return following
 

@@ -84,8 +84,6 @@ class Attestation(NamedTuple):
     key_version: int
     nonce: str | None
     issued_micros: int
-    key_rotated_micros: int | None
-    """Since when the version is rotated out; None while it is the newest."""
 
 
 class Following(NamedTuple):

@@ -7,7 +7,7 @@ for all by a claim. How long the task runs is not kept at all: it follows from t
 from typing import Final
 
 from meterhouse.core.call import Attestation, Call, Following, Plan, RecordIds, View
-from meterhouse.core.catalog import Catalog, Platform, ProductKey, product_key_name
+from meterhouse.core.catalog import Catalog, Platform, product_key_name
 from meterhouse.core.decide.meter_usage import SUCCESS_CLAIM, entitled
 from meterhouse.core.moment import hour_of
 from meterhouse.core.outcome import Fault, FaultCode
@@ -37,7 +37,7 @@ def plan_register_usage(call: Call[RegisterUsageRequest], catalog: Catalog, now_
     if not product.serves(call.region):
         message = f"the product {product.code} is not served in the Region {call.region}"
         raise Fault(FaultCode.DISABLED_API, message)
-    key = _key(catalog, product.code, said.public_key_version)
+    _check_version(catalog, product.code, said.public_key_version)
     preview = product.seller == account
     may = preview or entitled(catalog, product, account, now_micros, call.profile.last_hour_seconds)
     success = ClaimKey(SUCCESS_CLAIM, workload.resource_id)
@@ -60,7 +60,7 @@ def plan_register_usage(call: Call[RegisterUsageRequest], catalog: Catalog, now_
             entries,
             claims,
             keeps=not registered,
-            attestation=_attestation(call, key, now_micros),
+            attestation=Attestation(product.code, said.public_key_version, said.nonce, now_micros),
         )
 
     return Plan(follow, Partition(call.region, product.code), (record_key,), (success, registration))
@@ -71,16 +71,8 @@ def registered_micros_of(claim: bytes) -> int:
     return int.from_bytes(claim, "big", signed=True)
 
 
-def _key(catalog: Catalog, product: str, version: int) -> ProductKey | None:
-    """The key of a version; None for the first one where it is still to be made."""
-    key = catalog.product_keys.get(product_key_name(product, version))
-    if key is None and version != FIRST_VERSION:
+def _check_version(catalog: Catalog, product: str, version: int) -> None:
+    """Whether there is a key of this version; the first one may still have to be made."""
+    if version != FIRST_VERSION and product_key_name(product, version) not in catalog.product_keys:
         message = f"the product {product} has no public key of version {version}"
         raise Fault(FaultCode.INVALID_PUBLIC_KEY_VERSION, message)
-    return key
-
-
-def _attestation(call: Call[RegisterUsageRequest], key: ProductKey | None, now_micros: int) -> Attestation:
-    said = call.request
-    rotated_micros = None if key is None else key.rotated_micros
-    return Attestation(said.product_code, said.public_key_version, said.nonce, now_micros, rotated_micros)
