@@ -43,11 +43,11 @@ def _environment(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_meterhouse(
-    *arguments: str, folder: Path, environment: Mapping[str, str] | None = None
+    *arguments: str, folder: Path, environment: Mapping[str, str] | None = None, before: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of the command line to its end, in a folder."""
+    """Run a command of the command line to its end, in a folder. `before` are words to put before the command."""
     return subprocess.run(
-        [*_COMMAND, *arguments],
+        [*before, *_COMMAND, *arguments],
         cwd=folder,
         env=_environment(environment or {}),
         capture_output=True,
@@ -79,8 +79,9 @@ class Server:
         if catalog is not None:
             self.catalog.write_text(catalog)
             options = ("--catalog", str(self.catalog), *options)
+        self.before = before
         where = ("--port", "0", "--data", data if data == MEMORY else str(self.ledger))
-        self._command = [*before, *_COMMAND, "serve", *where, *options]
+        self._command = [*_COMMAND, "serve", *where, *options]
         self._environment = _environment(environment or {})
         self._log = folder / "server.log"
         self._process: subprocess.Popen[str] | None = None
@@ -105,7 +106,12 @@ class Server:
         assert self._process is None, "the server is running already"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, cwd=self.folder, env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True
+                [*self.before, *self._command],
+                cwd=self.folder,
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
             )
         self.said = []
         while not (line := self.next_line()).startswith(READY):
