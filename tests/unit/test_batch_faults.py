@@ -316,6 +316,14 @@ def test_within_one_step_the_first_record_decides_and_is_named(breach: Breach) -
         assert refused.message.startswith(f"usageRecords.{number}.member: ")
 
 
+@pytest.mark.parametrize("breach", [breach for breach in BREACHES if breach.step > 1 and not breach.record], ids=named)
+def test_what_is_wrong_with_the_request_names_no_record(breach: Breach) -> None:
+    """A Region or a ProductCode is every record's."""
+    refused = sent(said(), said(), **breach.request)
+    assert isinstance(refused, Refused)
+    assert "usageRecords" not in refused.message
+
+
 def test_the_first_record_decides_between_two_breaches_of_one_step() -> None:
     """Two different breaches of one step: the record's place counts, not what is wrong with it."""
     old, ahead = said("2026-11-20T12:00:00Z"), said("12:40:00")

@@ -8,11 +8,19 @@ from typing import Any, Final
 import pytest
 from msgspec.structs import replace
 
-from meterhouse.core.call import DoubleBilling, Following
+from meterhouse.core.call import Call, DoubleBilling, Following, Signer
 from meterhouse.core.catalog import Account
+from meterhouse.core.decide.batch_meter_usage import plan_batch_meter_usage
 from meterhouse.core.moment import HOUR, hour_of
 from meterhouse.core.outcome import STATUS_OF_OUTCOME, FaultCode, Outcome
-from meterhouse.core.shapes import BatchMeterUsageResult, Tag, Timestamp, UsageAllocation, UsageRecord
+from meterhouse.core.shapes import (
+    BatchMeterUsageRequest,
+    BatchMeterUsageResult,
+    Tag,
+    Timestamp,
+    UsageAllocation,
+    UsageRecord,
+)
 from meterhouse.core.usage import Allotment, Partition, RecordKey, Series
 from tests.unit.batches import (
     ACTIVE,
@@ -424,6 +432,16 @@ def test_other_usage_brings_no_warning(other: UsageRecord[Timestamp]) -> None:
     assert isinstance(following, Following)
     assert outcomes_of(following) == [ACCEPTED, ACCEPTED]
     assert list(following.warnings) == []
+
+
+def test_only_a_product_that_takes_both_forms_is_looked_at_for_a_rival() -> None:
+    """What cannot be billed twice costs no look at the ledger."""
+    rivals = {}
+    for code, usage in ((LEGACY, said()), (None, said(license_arn=license_of(CONCURRENT, ACTIVE)))):
+        request = BatchMeterUsageRequest([usage], code)
+        call = Call(request, Signer(CALLER.account, "arn"), "us-east-1", CALLER.profile)
+        rivals[code] = list(plan_batch_meter_usage(call, market(), NOW).rivals)
+    assert rivals == {LEGACY: [RecordKey(hour_of(NOW), Series(license_of(LEGACY, ACTIVE), ACTIVE, "users"))], None: []}
 
 
 def test_a_warning_names_each_license_that_bills_the_same_usage() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from meterhouse.core.catalog import WindowEdge
 from meterhouse.core.moment import datetime_of, micros_of_rfc3339
 from meterhouse.core.profile import NEWEST, PROFILES
-from meterhouse.core.window import window_breach
+from meterhouse.core.window import window_at, window_breach
 
 INSTANT, HOUR = WindowEdge.INSTANT, WindowEdge.HOUR
 DAY: Final = 24 * 3600
@@ -68,8 +68,10 @@ EDGES: Final = [
 
 @pytest.mark.parametrize(("now", "timestamp", "edge", "breach"), EDGES)
 def test_the_edges_of_the_window(now: str, timestamp: str, edge: WindowEdge, breach: str | None) -> None:
-    """A timestamp is taken or refused on the microsecond, and the reason says why."""
+    """A timestamp is taken or refused on the microsecond, and the reason says why; the window's ends say the same."""
     found = window_breach(micros_of_rfc3339(timestamp), micros_of_rfc3339(now), DAY, NEWEST, edge)
+    earliest, latest = window_at(micros_of_rfc3339(now), DAY, NEWEST, edge)
+    assert (earliest <= micros_of_rfc3339(timestamp) <= latest) == (breach is None)
     assert (found is None) == (breach is None)
     assert breach is None or breach in (found or "")
 
@@ -103,3 +105,5 @@ def test_the_window_is_what_a_calendar_says(now: int, away: int, edge: WindowEdg
         and not (then_time < first and now_time >= first.replace(hour=6))
     )
     assert (window_breach(now + away, now, hours * 3600, NEWEST, edge) is None) == fine
+    earliest, latest = window_at(now, hours * 3600, NEWEST, edge)
+    assert (earliest <= now + away <= latest) == fine
