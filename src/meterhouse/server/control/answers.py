@@ -25,17 +25,17 @@ When = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, examples=[
 Exact = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]*)(\.[0-9]*[1-9])?$", examples=["0.5"])]
 """A quantity, price or amount."""
 
-item_type = TypeVar("item_type")
+entry_type = TypeVar("entry_type")
 
 
 class Answer(Struct, kw_only=True, frozen=True):
     """What all answers share."""
 
 
-class Page(Answer, Generic[item_type], kw_only=True, frozen=True):
+class Page(Answer, Generic[entry_type], kw_only=True, frozen=True):
     """A part of a list. `next` is the `after` of the following part; null where there is none yet."""
 
-    items: list[item_type]
+    items: list[entry_type]
     next: str | None = None
 
 
