@@ -235,7 +235,7 @@ class _Run:
             group.accepted(parcel, self._condemned_by.get(parcel.members[0].place))
             missing = UnreadableAnswerError("the service left the record unprocessed", request_id=reply.request_id)
             yield from self._later_round(group, again, missing)
-        elif isinstance(error, _ABOUT_NOTHING):
+        elif isinstance(error, _ABOUT_NOTHING) or (error.retryable and not isinstance(error, DeadlineExceededError)):
             group.add(parcel.beside)
             yield from self._later_round(group, parcel.members, error)
         elif isinstance(error, _ABOUT_US):

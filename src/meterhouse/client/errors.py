@@ -306,10 +306,9 @@ class UnrecognizedClientException(AccessError):
 
 
 class ServiceFailedError(ServiceError):
-    """The service could not; nothing is wrong with the request. Of this class itself: any other HTTP 5xx."""
-
-    retryable = True
-    may_be_kept = True
+    """The service could not; nothing is wrong with the request. Of this class itself: any other HTTP 5xx. Worth trying
+    again but for an HTTP status that stays (501, 505).
+    """
 
 
 class InternalServiceErrorException(ServiceFailedError):
@@ -322,7 +321,6 @@ class RequestTimeoutException(ServiceFailedError):
     """The service waited too long for the request to come in whole."""
 
     codes = ("RequestTimeoutException", "RequestTimeout")
-    may_be_kept = False
 
 
 class ServiceUnavailableException(ServiceFailedError):
@@ -347,7 +345,6 @@ class ThrottlingException(ServiceFailedError):
         "SlowDown",
         "PriorRequestNotComplete",
     )
-    may_be_kept = False
 
 
 # --- no answer --------------------------------------------------------------------------------------------------------
@@ -417,6 +414,8 @@ SKEW_CODES: Final = frozenset(
 )
 """Names under which a service may say that the caller's clock is wrong."""
 
+_TRANSIENT_STATUSES: Final = frozenset({500, 502, 503, 504})
+"""Whatever the name beside them; as the SDKs have it."""
 _TOO_MANY_REQUESTS: Final = 429
 _SERVER_ERRORS: Final = 500
 
@@ -432,7 +431,10 @@ def of_answer(operation: str, code: str, message: str, status: int, request_id: 
         kind = ExpiredCredentialsException
     if kind is None:
         kind = _class_of_status(status)
-    return kind(message, code=code or str(status), status=status, request_id=request_id)
+    error = kind(message, code=code or str(status), status=status, request_id=request_id)
+    error.retryable = status in _TRANSIENT_STATUSES or kind in (RequestTimeoutException, ThrottlingException)
+    error.may_be_kept = status >= _SERVER_ERRORS
+    return error
 
 
 def _class_of_status(status: int) -> type[ServiceError]:

@@ -40,7 +40,7 @@ from meterhouse.client.errors import (
     UnrecognizedClientException,
     of_answer,
 )
-from meterhouse.client.retries import Rate, RetryQuota, backoff_seconds, is_throttled, is_transient
+from meterhouse.client.retries import Rate, RetryQuota, backoff_seconds, is_throttled
 from meterhouse.client.transport import Address, HttpAnswer, HttpRequest
 from meterhouse.core.moment import SECOND
 from meterhouse.wire.canonical import instant_of_http_date
@@ -244,7 +244,7 @@ def exchange(
             if others is not None:
                 credentials = others
                 continue
-        taken = caller.quota.take(throttled=is_throttled(error)) if is_transient(error) else 0
+        taken = caller.quota.take(throttled=is_throttled(error)) if error.retryable else 0
         if not taken:
             return Reply(None, error, error.request_id, attempts, lost)
         wait = _wait_seconds(caller, attempts, answer, error)

@@ -3,7 +3,7 @@
 The rules, as botocore's `retries/standard.py` has them (a parity test holds ours against it):
 
 * at most 3 attempts (`max_attempts`), the first one counted;
-* tried again is what is transient (no answer, HTTP 500, 502, 503, 504, a few names) or throttled (its names, HTTP 429);
+* tried again is what is `retryable`: no answer, HTTP 500, 502, 503, 504, throttled (its names, HTTP 429), timed out;
 * before the i-th retry the wait is `random() * min(scale * 2 ** (i - 1), 20 s)`, with a scale of 1 s where the service
   throttles and 50 ms elsewhere. `x-amz-retry-after` (ms) raises it, by 5 s at the most;
 * a quota shared by all calls of a client: 500 tokens; a retry takes 14 (5 where throttled), a success after retries
@@ -16,7 +16,7 @@ Beyond the SDKs: a `Rate`, which spaces requests so that AWS's throttle is not m
 import threading
 from typing import Final
 
-from meterhouse.client.errors import MeteringError, ServiceFailedError, ThrottlingException, TransportError
+from meterhouse.client.errors import MeteringError, ThrottlingException
 
 QUOTA: Final = 500
 _RETRY_COST: Final = 14
@@ -27,17 +27,6 @@ _SCALE_SECONDS: Final = 0.05
 _THROTTLED_SCALE_SECONDS: Final = 1.0
 LONGEST_BACKOFF_SECONDS: Final = 20.0
 _RETRY_AFTER_MOST_SECONDS: Final = 5.0
-
-_TRANSIENT_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
-
-
-def is_transient(error: MeteringError) -> bool:
-    """Whether the next attempt may succeed. Not every ServiceFailedError: HTTP 501 stays what it is."""
-    if isinstance(error, TransportError):
-        return True
-    if isinstance(error, ServiceFailedError):
-        return type(error) is not ServiceFailedError or error.status in _TRANSIENT_STATUSES
-    return False
 
 
 def is_throttled(error: MeteringError) -> bool:
