@@ -180,7 +180,6 @@ class _Lifespan:
         self._to_application: asyncio.Queue[Message] = asyncio.Queue()
         self._changed = asyncio.Event()
         self._said: set[str] = set()
-        self._failure: BaseException | None = None
         self._application = application
         self._to_application.put_nowait({"type": "lifespan.startup"})
         self._task = asyncio.create_task(self._run())
@@ -194,18 +193,18 @@ class _Lifespan:
         await asyncio.wait([self._task])
 
     async def _until(self, phase: str) -> None:
-        while not self._task.done() and f"lifespan.{phase}.complete" not in self._said:
-            if f"lifespan.{phase}.failed" in self._said:
-                raise RuntimeError(f"the application's {phase} failed")
+        while not self._task.done() and not self._said & {f"lifespan.{phase}.complete", f"lifespan.{phase}.failed"}:
             self._changed.clear()
             await self._changed.wait()
+        if f"lifespan.{phase}.failed" in self._said:
+            raise RuntimeError(f"the application's {phase} failed")
 
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}}
         try:
             await self._application(scope, self._to_application.get, self._send)
-        except Exception as refusal:  # noqa: BLE001 - ASGI: what an application raises here says that it has no lifespan
-            self._failure = refusal
+        except Exception:  # noqa: BLE001, S110 - ASGI: what an application raises here says that it has no lifespan
+            pass
         finally:
             self._changed.set()
 
