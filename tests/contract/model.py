@@ -59,7 +59,7 @@ class Naive:
         sums: Counter[tuple[Partition, str, str, str, bool]] = Counter()
         for row in self.rows:
             for entry in row.entries:
-                hour, series = entry.key
+                hour, series = entry.key.hour, entry.key.series
                 if (
                     what.region in (None, row.partition.region)
                     and what.product in (None, row.partition.product)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from meterhouse.core.usage import Allotment, ClaimKey, Entry, Kept, RecordKey
 from meterhouse.ledger.protocol import Decision, Document, Keys, Ledger, RecordFilter, Stale, View
@@ -80,7 +81,7 @@ async def test_any_hour_is_a_key_of_its_own(ledger: Ledger, hour: int) -> None:
 async def test_each_member_of_a_series_makes_another_key(ledger: Ledger, member: str) -> None:
     """2: two records differ in their keys as soon as one member of their series differs."""
     key = key_of()
-    other = RecordKey(key.hour, key.series._replace(**{member: "another"}))
+    other = RecordKey(key.hour, replace(key.series, **{member: "another"}))
     await keep(ledger, [entry_of(key, 1)])
     await keep(ledger, [entry_of(other, 2)])
     seen = await look(ledger, Keys([key, other]))
@@ -176,9 +177,9 @@ FOUND_OUT: dict[str, Callable[[Entry, Entry], Decision]] = {
     "a key that is kept": lambda new, kept: Decision(None, [new, entry_of(kept.key)], (), header_of()),
     "a key twice": lambda new, _: Decision(None, [new, entry_of(new.key)], (), header_of()),
     "records without a row": lambda new, _: Decision(None, [new]),
-    "a negative quantity": lambda new, _: Decision(None, [new._replace(quantity_micros=-1)], (), header_of()),
-    "a quantity beyond 63 bits": lambda new, _: Decision(None, [new._replace(quantity_micros=2**63)], (), header_of()),
-    "a short id": lambda new, _: Decision(None, [new._replace(record_id=b"short")], (), header_of()),
+    "a negative quantity": lambda new, _: Decision(None, [replace(new, quantity_micros=-1)], (), header_of()),
+    "a quantity beyond 63 bits": lambda new, _: Decision(None, [replace(new, quantity_micros=2**63)], (), header_of()),
+    "a short id": lambda new, _: Decision(None, [replace(new, record_id=b"short")], (), header_of()),
     "a claim that is made": lambda new, _: Decision(None, [new], [(ClaimKey("k", "made"), b"")], header_of()),
     "a claim twice": lambda new, _: Decision(None, [new], [(ClaimKey("k", "new"), b"")] * 2, header_of()),
 }

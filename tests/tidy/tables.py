@@ -106,6 +106,7 @@ MAY_ASK: dict[str, dict[str, str]] = {
     "recorder/recorder.py": {"the wall clock": "when usage was noted", "randomness": "identities of what is sent"},
     "server/app.py": {"the wall clock": "when a request came", "randomness": "request and record ids"},
     "server/chance.py": {"randomness": "the ids that app.py hands on, drawn in bulk"},
+    "server/serving.py": {"randomness": "what the parts that it joins take as an argument"},
     "server/settings.py": {"the environment": "METERHOUSE_… flags"},
 }
 
@@ -167,6 +168,7 @@ BANNED_WORDS = {
 ALLOWED_NAMES: dict[str, dict[str, str]] = {
     # A name with such a word, and where it may stand, with the reason.
     "INFO": {"server/log.py": "the level's name in every log"},
+    "info": {"server/log.py": "the same, as structlog calls it"},
     "data": {
         "cli/": "the flag --data",
         "server/http.py": "asyncio.Protocol calls it so",

@@ -29,6 +29,8 @@ class KeptRecords:
 class PlannedView:
     """What a rule may see in its turn: what is kept under the keys that its plan named, and no other."""
 
+    both_forms = True
+
     def __init__(self, kept: KeptRecords, plan: Plan) -> None:
         assert plan.partition is not None
         self._kept, self._plan, self._partition = kept, plan, plan.partition
@@ -79,6 +81,8 @@ def follow(
 
 class _Nowhere:
     """The view of a plan that asks for nothing."""
+
+    both_forms = False
 
     def record(self, key: RecordKey) -> Kept | None:
         raise AssertionError(f"the plan named no key, and asks for {key}")

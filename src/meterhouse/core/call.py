@@ -62,6 +62,10 @@ class View(Protocol):
     def claim(self, key: ClaimKey) -> bytes | None:
         """The value bound to a claim that the plan named."""
 
+    @property
+    def both_forms(self) -> bool:
+        """Whether usage may be kept under both forms of naming it; where not, no rival can be."""
+
 
 RecordIds = Callable[[int], Sequence[bytes]]
 """Gives that many new record ids, 16 bytes each (random UUIDs, version 4)."""
@@ -110,6 +114,8 @@ class Plan(NamedTuple):
     records: Sequence[RecordKey] = ()
     claims: Sequence[ClaimKey] = ()
     rivals: Sequence[RecordKey] = ()
+    forms: int = 0
+    """The forms in which the records name what was used (bits of `core.usage`); 0 where that does not matter."""
 
 
 def answered(answer: Answer) -> Plan:

@@ -109,10 +109,12 @@ class Step(IntEnum):
     KEY = 16
 
 
+SUCCESS: Final = "Success"
+
 STATUS_OF_OUTCOME: Final = {
-    Outcome.REPLAYED: "Success",
+    Outcome.REPLAYED: SUCCESS,
     Outcome.NOT_SUBSCRIBED: "CustomerNotSubscribed",
     Outcome.CONFLICTED: "DuplicateRecord",
-    Outcome.ACCEPTED: "Success",
+    Outcome.ACCEPTED: SUCCESS,
 }
 """The wire's `Status` of each outcome (a product may answer a replay as DuplicateRecord: `identical_repeat`)."""

@@ -37,9 +37,18 @@ class Turn(NamedTuple):
 class Sight:
     """What the turns of a group see of one partition; a `View`, and where staged entries go."""
 
-    __slots__ = ("claims", "made", "position", "records", "staged")
+    __slots__ = ("both_forms", "claims", "made", "position", "records", "staged")
 
-    def __init__(self, position: int, records: Mapping[RecordKey, Kept], claims: Mapping[ClaimKey, bytes]) -> None:
+    def __init__(
+        self,
+        position: int,
+        records: Mapping[RecordKey, Kept],
+        claims: Mapping[ClaimKey, bytes],
+        *,
+        both_forms: bool = True,
+    ) -> None:
+        self.both_forms = both_forms
+        """False only where neither what is kept nor what the group names has both forms, so that no rival can be."""
         self.position = position
         """The last one given out, 0 where the partition has no row yet."""
         self.records = records
@@ -98,8 +107,8 @@ def _verdict(turn: Turn, sight: Sight, revision: int, judged: Judged) -> Verdict
 def _check(decision: Decision, sight: Sight) -> dict[RecordKey, Entry]:
     """The decision's entries by their keys, once nothing speaks against them but what is staged (see `_stage`)."""
     entries = decision.entries
-    for _, _, quantity_micros, record_id, _ in entries:
-        if not 0 <= quantity_micros < QUANTITY_LIMIT or len(record_id) != RECORD_ID_BYTES:
+    for entry in entries:
+        if not 0 <= entry.quantity_micros < QUANTITY_LIMIT or len(entry.record_id) != RECORD_ID_BYTES:
             raise AssertionError("a rule would keep a quantity or an id that no ledger can hold")
     by_key = {entry.key: entry for entry in entries}
     if len(by_key) != len(entries) or (sight.records and not sight.records.keys().isdisjoint(by_key)):

@@ -91,7 +91,8 @@ class MemoryLedger:
         for partition, records in self._records.items():
             if not wants_partition(what, partition):
                 continue
-            for (hour, series), kept in records.items():
+            for key, kept in records.items():
+                hour, series = key.hour, key.series
                 if (first is None or first <= hour) and (end is None or hour < end) and wants_series(what, series):
                     kind = bool(series.workload)
                     sums[partition, month_of_hour(hour), series.customer, series.dimension, kind] += (

@@ -43,17 +43,18 @@ def pack(header: Header, entries: Sequence[Entry], numbers: Sequence[int]) -> by
     """The bytes of a row; `numbers` are those of the entries' series."""
     if not entries:
         return _encode(Body(header, [], [], [], b""))
-    keys, timestamps, quantities, record_ids, allocations = zip(*entries, strict=True)
+    timestamps = [entry.timestamp_micros for entry in entries]
+    allocations = [entry.allocations for entry in entries]
     first = timestamps[0]
     as_said = [timestamp // HOUR for timestamp in timestamps]
-    hours = [hour for hour, _ in keys]
+    hours = [entry.key.hour for entry in entries]
     return _encode(
         Body(
             header,
             numbers,
             [first, *[timestamp - first for timestamp in timestamps[1:]]],
-            quantities,
-            b"".join(record_ids),
+            [entry.quantity_micros for entry in entries],
+            b"".join([entry.record_id for entry in entries]),
             None if hours == as_said else hours,
             allocations if any(allocations) else None,
         )

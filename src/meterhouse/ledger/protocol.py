@@ -55,6 +55,8 @@ class Keys(NamedTuple):
     rivals: Sequence[RecordKey] = ()
     """The same usage under the other form of naming it (by license, by product). Looked at only to warn of double
     billing; an engine may skip them while a partition has seen one form alone."""
+    forms: int = 0
+    """The forms in which `records` are named (bits of `core.usage`); 0: not said, so every rival is looked at."""
 
 
 class View(Protocol):
@@ -65,6 +67,10 @@ class View(Protocol):
 
     def claim(self, key: ClaimKey) -> bytes | None:
         """The value bound to a claim that the turn named; None where it was never made."""
+
+    @property
+    def both_forms(self) -> bool:
+        """False only where no rival can be kept, because the partition and the group have seen one form alone."""
 
 
 class Header(Struct, frozen=True, gc=False, array_like=True):

@@ -16,8 +16,9 @@ from typing import Final
 
 import apsw
 import msgspec
+from msgspec.structs import astuple
 
-from meterhouse.core.usage import ClaimKey, Kept, Partition, RecordKey, Series
+from meterhouse.core.usage import BOTH_FORMS, BY_LICENSE, BY_PRODUCT, ClaimKey, Kept, Partition, RecordKey, Series
 from meterhouse.ledger.gather import Unfit
 from meterhouse.ledger.judge import Judged, Sight, Turn, Verdict, judge
 from meterhouse.ledger.packing import pack
@@ -28,8 +29,6 @@ from meterhouse.ledger.sqlite_schema import POSITION_BITS, SERIES_BITS
 SERIES_KEPT: Final = 200_000
 """How many series have their numbers in memory (about 100 MB): bounded, however many a ledger has."""
 
-BY_LICENSE: Final = 1
-BY_PRODUCT: Final = 2
 """Bits of `partitions.forms`: in which forms of naming it a partition has seen usage."""
 
 NOWHERE: Final = -(2**63)
@@ -90,8 +89,8 @@ class _Known:
         self.position = position
         self.records = records
         self.forms = forms
-        self.young: dict[tuple[str, ...], int] = {}
-        self.old: dict[tuple[str, ...], int] = {}
+        self.young: dict[Series, int] = {}
+        self.old: dict[Series, int] = {}
 
 
 class Writer:
@@ -205,29 +204,39 @@ class Writer:
     def _look(self, db: apsw.Connection, turns: Sequence[Turn]) -> dict[Partition, Sight]:
         sights: dict[Partition, Sight] = {}
         looks: dict[Partition, list[RecordKey]] = {}
+        forms = self._forms(turns)
         claims: list[tuple[int, str, str]] = []
         for partition, keys, _, _ in turns:
             known = self._partitions.get(partition)
             if known is None:  # nothing was ever kept there, so there is nothing to find
-                sights[partition] = Sight(0, {}, {})
+                sights[partition] = Sight(0, {}, {}, both_forms=forms[partition] == BOTH_FORMS)
                 continue
-            looks.setdefault(partition, []).extend(self._worth_reading(known, keys.records, keys.rivals))
+            look = looks.setdefault(partition, [])
+            look.extend(keys.records)
+            if forms[partition] == BOTH_FORMS:
+                look.extend(self._worth_reading(known, keys.rivals))
             claims.extend([(known.id, kind, name) for kind, name in keys.claims])
         records = self._find_records(db, looks)
         made = self._find_claims(db, claims)
         for partition in looks:
             known = self._partitions[partition]
-            sights[partition] = Sight(known.position, records.get(known.id, {}), made.get(known.id, {}))
+            both_forms = forms[partition] == BOTH_FORMS
+            kept, claimed = records.get(known.id, {}), made.get(known.id, {})
+            sights[partition] = Sight(known.position, kept, claimed, both_forms=both_forms)
         return sights
 
-    def _worth_reading(
-        self, known: _Known, records: Sequence[RecordKey], rivals: Sequence[RecordKey]
-    ) -> Sequence[RecordKey]:
-        """The keys under which something can be: of the rivals only those in a form that the partition has seen."""
-        if not rivals:
-            return records
-        seen = [rival for rival in rivals if known.forms & (BY_LICENSE if rival.series.license else BY_PRODUCT)]
-        return [*records, *seen] if seen else records
+    def _forms(self, turns: Sequence[Turn]) -> dict[Partition, int]:
+        """The forms that each partition has seen, together with those that the group names."""
+        forms: dict[Partition, int] = {}
+        for partition, keys, _, _ in turns:
+            known = self._partitions.get(partition)
+            seen = forms.get(partition, 0 if known is None else known.forms)
+            forms[partition] = seen | (keys.forms or BOTH_FORMS)
+        return forms
+
+    def _worth_reading(self, known: _Known, rivals: Sequence[RecordKey]) -> list[RecordKey]:
+        """The rivals under which something can be: those in a form that the partition has seen."""
+        return [rival for rival in rivals if known.forms & (BY_LICENSE if rival.series.license else BY_PRODUCT)]
 
     def _find_records(
         self, db: apsw.Connection, looks: Mapping[Partition, Sequence[RecordKey]]
@@ -241,7 +250,7 @@ class Writer:
                 self._look_up_series(db, known, {key.series for key in keys})
                 series = self._numbers(known, keys)
             numbers += [
-                NOWHERE if number is None else (key[0] << SERIES_BITS) | number
+                NOWHERE if number is None else (key.hour << SERIES_BITS) | number
                 for key, number in zip(keys, series, strict=True)
             ]
         found = fetch(db, _FIND_RECORDS, (apsw.carray(array("q", numbers)),)) if numbers else []
@@ -271,23 +280,23 @@ class Writer:
         what was old and not used since is dropped (`_make_room`, between groups: within one nothing is dropped).
         """
         young = known.young
-        numbers = [young.get(key[1]) for key in keys]
+        numbers = [young.get(key.series) for key in keys]
         if None in numbers and known.old:
-            for place, (_, series) in enumerate(keys):
-                if numbers[place] is None and (number := known.old.get(series)) is not None:
-                    self._learn(known, tuple(series), number)
+            for place, key in enumerate(keys):
+                if numbers[place] is None and (number := known.old.get(key.series)) is not None:
+                    self._learn(known, key.series, number)
                     numbers[place] = number
         return numbers
 
     def _look_up_series(self, db: apsw.Connection, known: _Known, series: Iterable[Series]) -> None:
         """Learns the numbers of those that are kept but not in memory."""
         unknown = [each for each in series if each not in known.young]
-        wanted = [(place, known.id, *each) for place, each in enumerate(unknown)]
+        wanted = [(place, known.id, *astuple(each)) for place, each in enumerate(unknown)]
         for place, number in _FIND_SERIES.look_up(db, wanted):
-            self._learn(known, tuple(unknown[place]), number)
+            self._learn(known, unknown[place], number)
 
-    def _learn(self, known: _Known, series: tuple[str, ...], number: int) -> None:
-        known.young[series] = number  # a plain tuple: equal to the named one, and the garbage collector lets it be
+    def _learn(self, known: _Known, series: Series, number: int) -> None:
+        known.young[series] = number
         self._young_series += 1
 
     def _make_room(self) -> None:
@@ -311,7 +320,7 @@ class Writer:
             known.records += len(entries)
             numbers = self._numbers_for(known, [entry.key for entry in entries], series)
             records += [
-                ((entry[0][0] << SERIES_BITS) | number, entry[2], entry[3], position)
+                ((entry.key.hour << SERIES_BITS) | number, entry.quantity_micros, entry.record_id, position)
                 for entry, number in zip(entries, numbers, strict=True)
             ]
             journal.append(
@@ -336,13 +345,14 @@ class Writer:
         settled = [number for number in numbers if number is not None]
         if len(settled) == len(numbers):
             return settled
-        for _, series in keys:
+        for key in keys:
+            series = key.series
             if series not in known.young:
-                self._learn(known, tuple(series), self._next_series)
-                new.append((self._next_series, known.id, *series))
+                self._learn(known, series, self._next_series)
+                new.append((self._next_series, known.id, *astuple(series)))
                 known.forms |= BY_LICENSE if series.license else BY_PRODUCT
                 self._next_series += 1
-        return [known.young[series] for _, series in keys]
+        return [known.young[key.series] for key in keys]
 
     def _settled(self, partition: Partition) -> _Known:
         known = self._partitions.get(partition)

@@ -72,7 +72,7 @@ class House:
         )
         decision = await self.ledger.turn(
             plan.partition,
-            Keys(plan.records, plan.claims, plan.rivals),
+            Keys(plan.records, plan.claims, plan.rivals, plan.forms),
             _decide(plan.follow, self._record_ids, header),
             revision=self.catalog.revision,
         )
@@ -95,6 +95,8 @@ def _decide(
 
 class _NothingKept:
     """The view of a plan that asks nothing."""
+
+    both_forms = False
 
     def record(self, _key: object) -> None:
         return None

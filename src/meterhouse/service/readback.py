@@ -174,7 +174,7 @@ async def read_back(
 def _is_known(row: JournalEntry, catalog: Catalog) -> bool:
     """Whether the catalog has what a row refers to."""
     return row.partition.product in catalog.products and all(
-        series.dimension or series.workload in catalog.workloads for (_, series), *_ in row.entries
+        series.dimension or series.workload in catalog.workloads for series in (one.key.series for one in row.entries)
     )
 
 

@@ -15,8 +15,8 @@ Then each record's outcome, in the order of `Outcome`: replay, subscription, key
 the second is judged as if it had been sent later.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, overload
 
 from msgspec import Struct
 
@@ -24,7 +24,7 @@ from meterhouse.core.allocations import allocation_breach, allotments, tag_breac
 from meterhouse.core.call import Call, DoubleBilling, Following, Plan, RecordIds, Refusal, View, answered
 from meterhouse.core.catalog import Agreement, Catalog, IdenticalRepeat, Integration, Product, WindowEdge
 from meterhouse.core.moment import HOUR, SECOND, hour_of
-from meterhouse.core.outcome import STATUS_OF_OUTCOME, FaultCode, Outcome, Step
+from meterhouse.core.outcome import STATUS_OF_OUTCOME, SUCCESS, FaultCode, Outcome, Step
 from meterhouse.core.profile import Profile
 from meterhouse.core.quantity import MICROS, micros_of_decimal
 from meterhouse.core.shapes import (
@@ -34,7 +34,17 @@ from meterhouse.core.shapes import (
     UsageRecord,
     UsageRecordResult,
 )
-from meterhouse.core.usage import Entry, Kept, Partition, RecordKey, Series, micros_of, text_of_id
+from meterhouse.core.usage import (
+    BY_LICENSE,
+    BY_PRODUCT,
+    Entry,
+    Kept,
+    Partition,
+    RecordKey,
+    Series,
+    micros_of,
+    text_of_id,
+)
 from meterhouse.core.window import window_at, window_breach
 
 Said = UsageRecord[Timestamp]
@@ -95,12 +105,36 @@ def plan_batch_meter_usage(call: Call[BatchMeterUsageRequest[Timestamp]], catalo
     def follow(view: View, record_ids: RecordIds) -> Following:
         return _follow(judged, first, product.identical_repeat, view, record_ids)
 
+    forms = 0
+    for meant in meanings:
+        forms |= BY_LICENSE if meant.series.license else BY_PRODUCT
     return Plan(
         follow,
         Partition(call.region, product.code),
         [one.key for one in judged],
-        rivals=[RecordKey(one.key.hour, series) for one in judged for series in one.rivals],
+        rivals=_Rivals(judged),
+        forms=forms,
     )
+
+
+class _Rivals(Sequence[RecordKey]):
+    """The keys of the records' rivals, made only where someone looks: most partitions see one form alone."""
+
+    def __init__(self, judged: Sequence[_Judged]) -> None:
+        self._judged = judged
+
+    def __len__(self) -> int:
+        return sum(len(one.rivals) for one in self._judged)
+
+    def __iter__(self) -> Iterator[RecordKey]:
+        return (RecordKey(one.key.hour, series) for one in self._judged for series in one.rivals)
+
+    @overload
+    def __getitem__(self, place: int) -> RecordKey: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[RecordKey]: ...
+    def __getitem__(self, place: int | slice) -> RecordKey | Sequence[RecordKey]:
+        return list(self)[place]
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
@@ -313,18 +347,22 @@ def _follow(
         raise refusal.fault()
     results, entries, outcomes, warnings = [], [], [], []
     added: dict[RecordKey, Kept] = {}
+    both_forms = view.both_forms
     for one, record_id in zip(judged, record_ids(len(judged)), strict=True):
         key, quantity_micros = one.key, one.quantity_micros
         kept = added.get(key) or view.record(key)
-        outcome = _outcome(one, kept)
-        if outcome is Outcome.ACCEPTED:
+        if kept is None and one.subscribed:
+            outcome = Outcome.ACCEPTED
             kept = added[key] = Kept(quantity_micros, record_id)
             allocations = allotments(one.said.usage_allocations) if one.said.usage_allocations is not None else ()
             entries.append(Entry(key, one.timestamp_micros, quantity_micros, record_id, allocations))
-            if one.rivals:
+            if both_forms and one.rivals:
                 warnings.extend(_double_billings(one, record_id, view, added))
+            results.append(UsageRecordResult(one.said, SUCCESS, text_of_id(record_id)))
+        else:
+            outcome = _outcome(one, kept)
+            results.append(_result(one.said, outcome, kept, repeat))
         outcomes.append(outcome)
-        results.append(_result(one.said, outcome, kept, repeat))
     return Following(BatchMeterUsageResult(results, []), entries, (), bool(entries), outcomes, warnings)
 
 
@@ -333,12 +371,10 @@ def _is_replay(one: _Judged, kept: Kept | None) -> bool:
 
 
 def _outcome(one: _Judged, kept: Kept | None) -> Outcome:
-    """In the order of precedence: replay, subscription, key."""
+    """Of a record that is not accepted, in the order of precedence: replay, subscription, key."""
     if _is_replay(one, kept):
         return Outcome.REPLAYED
-    if not one.subscribed:
-        return Outcome.NOT_SUBSCRIBED
-    return Outcome.ACCEPTED if kept is None else Outcome.CONFLICTED
+    return Outcome.CONFLICTED if one.subscribed else Outcome.NOT_SUBSCRIBED
 
 
 def _result(said: Said, outcome: Outcome, kept: Kept | None, repeat: IdenticalRepeat) -> UsageRecordResult:
@@ -346,12 +382,12 @@ def _result(said: Said, outcome: Outcome, kept: Kept | None, repeat: IdenticalRe
     if outcome is Outcome.REPLAYED and repeat is IdenticalRepeat.DUPLICATE_RECORD:
         outcome = Outcome.CONFLICTED
     status = STATUS_OF_OUTCOME[outcome]
-    record_id = text_of_id(kept.record_id) if kept is not None and status == "Success" else None
+    record_id = text_of_id(kept.record_id) if kept is not None and status == SUCCESS else None
     return UsageRecordResult(said, status, record_id)
 
 
 def _double_billings(one: _Judged, record_id: bytes, view: View, added: dict[RecordKey, Kept]) -> list[DoubleBilling]:
-    hour, series = one.key
+    hour, series = one.key.hour, one.key.series
     warnings = []
     for rival in one.rivals:
         key = RecordKey(hour, rival)
