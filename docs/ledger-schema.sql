@@ -1,8 +1,8 @@
 -- The tables of a SQLite ledger (PRAGMA application_id = 0x4D545248, "MTRH"; PRAGMA user_version = 1).
 -- The file is made by the steps in src/meterhouse/ledger/sqlite_schema.py; a test holds this page against them.
 
--- One (Region, product). `records` counts its usage records; `forms` has bit 1 where usage was named by a license,
--- bit 2 where it was named by the product.
+-- One (Region, product). `records` counts its usage records; `forms` says in which forms usage was named in it,
+-- by product or by license (bits: src/meterhouse/core/usage.py).
 CREATE TABLE partitions (
   id INTEGER PRIMARY KEY,
   region TEXT NOT NULL,

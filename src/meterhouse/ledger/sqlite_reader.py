@@ -116,7 +116,7 @@ class Reader:
         """A slice of `Ledger.history`: of the rows received at `since` or later, those behind `after`."""
         places = SLICE_ROWS if what.region is None and what.product is None else SLICE_PLACES
         beyond: int | None = self._db.execute(_PLACE_BEYOND, (since, places)).get
-        end = _INT64_MAX if beyond is None else max(beyond, since + 1)  # rows received at one instant stay together
+        end = _INT64_MAX if beyond is None else beyond + 1  # rows received at one instant stay together
         found = fetch(
             self._db,
             _HISTORY,
