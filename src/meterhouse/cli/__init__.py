@@ -3,40 +3,73 @@
 Exit codes: 0 done (or stopped by a signal), 1 the operation failed, 2 bad input. Whatever goes wrong gets one sentence
 on standard error, beginning with `meterhouse:`.
 
-Each command is named here and imported when it is called, so that `--help` answers at once.
+Each command is named here and imported when it is called.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
+from typing import Final
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group
 from cyclopts.config import Env
 
 from meterhouse import __version__
 from meterhouse.cli.failure import CommandFailed
 
+SETTINGS: Final = Env("METERHOUSE_", command=False)
+"""Every flag of `serve` is also a variable. The other commands name theirs: METERHOUSE_REGION is no filter."""
+RUN, MARKETPLACE, USAGE, SANDBOX, KEEP = (
+    Group(name, sort_key=place)
+    for place, name in enumerate(("Run", "Marketplace", "Usage", "Sandbox (serve --clock test)", "Files"))
+)
+
 app = App(
     name="meterhouse",
     help="The AWS Marketplace Metering Service as open software. Serve it, set up its marketplace, read what was kept.",
     version=__version__,
-    config=Env("METERHOUSE_", command=False),
     exit_on_error=False,
     suppress_keyboard_interrupt=False,  # being stopped is no failure: exit code 0
     print_error=False,
     result_action="return_value",
 )
-app.command("meterhouse.cli.serve:serve")
-app.command("meterhouse.cli.demo:demo")
+app.command("meterhouse.cli.serve:serve", config=SETTINGS, group=RUN)
+app.command("meterhouse.cli.demo:demo", config=SETTINGS, group=RUN)
+for noun, module, help_, group in (
+    ("product", "product", "Products: what sellers list.", MARKETPLACE),
+    ("agreement", "agreement", "Agreements: buyers' acceptances of offers.", MARKETPLACE),
+    ("account", "account", "Accounts: AWS accounts as the marketplace sees them.", MARKETPLACE),
+    ("token", "registration_token", "Registration tokens: buyers' ways back to the seller.", MARKETPLACE),
+    ("credential", "credential", "Credentials: keys that sign calls.", MARKETPLACE),
+    ("workload", "workload", "Workloads: software that runs at buyers.", MARKETPLACE),
+    ("catalog", "catalog", "The whole catalog, as a file.", MARKETPLACE),
+    ("record", "record", "Records: the usage that is kept.", USAGE),
+    ("journal", "journal", "The journal: the requests that kept something.", USAGE),
+    ("clock", "clock", "The clock: what time it is, for all or for one account.", SANDBOX),
+    ("fault", "fault", "Faults: calls that are made to fail.", SANDBOX),
+    ("key", "key", "The master key, under which secrets are encrypted.", KEEP),
+):
+    app.command(f"meterhouse.cli.{module}:app", name=noun, help=help_, group=group)
+app.command("meterhouse.cli.reset:reset", group=SANDBOX)
+app.command("meterhouse.cli.backup:backup", group=KEEP)
+app.register_install_completion_command(help="Let the shell complete this command.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits with its code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: whatever is under way is left in order
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a letter shows its number.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # they are those of the interpreter
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command; the exit code."""
     try:
+        if not arguments or arguments[0] in app.help_flags:
+            for name in app:  # the list of commands has what each says of itself
+                app[name]
         app(arguments)
     except CycloptsError as error:
         return _told(str(error), 2)
@@ -52,5 +85,6 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _told(sentence: str, exit_code: int) -> int:
-    print(f"meterhouse: {' '.join(sentence.split())}", file=sys.stderr)
+    shown = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in " ".join(sentence.split()))
+    print(f"meterhouse: {shown}", file=sys.stderr)
     return exit_code

@@ -1,21 +1,30 @@
 """A copy of a SQLite ledger, whether a server is running on it or not.
 
 SQLite copies what one read transaction sees: the state of one moment, every acknowledged turn of before it included.
-Writers go on meanwhile; only their log grows until the copy is done.
+Writers go on meanwhile; only their log grows until the copy is done. The transaction is held open over all steps of the
+copy, which would else begin anew whenever somebody writes between two of them.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import apsw
 
 from meterhouse.ledger.protocol import CannotOpen, LedgerFailure
 from meterhouse.ledger.sqlite_file import BUSY_MILLISECONDS, check_ours, meaning_of, place_of_ledger
 
+STEP_PAGES: Final = 2048
+"""Pages copied between two calls of `on_pages`: 8 MB."""
 
-def back_up(source: Path, target: Path) -> None:
+OnPages = Callable[[int, int], None]
+
+
+def back_up(source: Path, target: Path, on_pages: OnPages = lambda _done, _total: None) -> None:
     """Copies the ledger at `source` to a new file `target`, complete and synced when this returns.
 
+    `on_pages` is told how many pages of how many are copied.
     `CannotOpen` where there is no ledger of ours at `source` or `target` cannot be made (it must not exist);
     `LedgerFailure` where the copy fails or what was copied is damaged. Either way no `target` is left behind.
     """
@@ -27,7 +36,7 @@ def back_up(source: Path, target: Path) -> None:
     unfinished = target.with_name(target.name + ".unfinished")
     try:
         unfinished.unlink(missing_ok=True)
-        _copy(source, unfinished)
+        _copy(source, unfinished, on_pages)
         os.rename(unfinished, target)  # noqa: PTH104 - beside os.open and os.fsync, which have no pathlib form
         directory = os.open(target.parent, os.O_RDONLY)
         try:
@@ -43,7 +52,7 @@ def back_up(source: Path, target: Path) -> None:
             path.unlink()
 
 
-def _copy(source: Path, unfinished: Path) -> None:
+def _copy(source: Path, unfinished: Path, on_pages: OnPages) -> None:
     # Opened to write, because SQLite may have to make a stopped server's log readable first; nothing is changed.
     original = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
@@ -52,8 +61,10 @@ def _copy(source: Path, unfinished: Path) -> None:
             raise CannotOpen(f"{source} is an empty file")
         copy = apsw.Connection(str(unfinished))
         try:
-            with copy.backup("main", original, "main") as backup:
-                backup.step()
+            with original, copy.backup("main", original, "main") as backup:
+                original.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # the transaction reads from here on
+                while not backup.step(STEP_PAGES):
+                    on_pages(backup.page_count - backup.remaining, backup.page_count)
             found = copy.pragma("quick_check")
             if found != "ok":
                 raise LedgerFailure(f"{source} is damaged: {found}")

@@ -1,0 +1,21 @@
+"""The flag --data of commands that need no server: which file it names."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from meterhouse.cli.failure import CommandFailed
+from meterhouse.server.settings import MEMORY
+
+LedgerData = Annotated[str, Parameter(env_var="METERHOUSE_DATA", help="The ledger: a SQLite file.")]
+
+
+def ledger_file(data: str) -> Path:
+    """The ledger's file. Raises CommandFailed where there is none."""
+    if data == MEMORY or "://" in data:
+        raise CommandFailed(f"--data: {data} is no SQLite file, and this is for those.", 2)
+    path = Path(data)
+    if not path.is_file():
+        raise CommandFailed(f"--data: there is no ledger at {path}.", 2)
+    return path
