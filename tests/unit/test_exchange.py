@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from meterhouse.server.exchange import JOINED_BYTES, Application, Message, Receive, Scope, Send
+from meterhouse.server.exchange import DROP, JOINED_BYTES, Application, Message, Receive, Scope, Send
 from tests.unit.http_by_hand import by_hand
 
 GET = b"GET / HTTP/1.1\r\n\r\n"
@@ -196,3 +196,18 @@ def test_a_slow_reader_is_waited_for() -> None:
         client.do(client.protocol.resume_writing)
         assert sent == list(range(100))
         assert len(client.answers()[0].body) == 100_000
+
+
+def test_an_application_may_drop_the_connection() -> None:
+    """A drop in place of an answer breaks the connection off: nothing is written, and nothing is logged as failed."""
+    with by_hand(says({"type": DROP})) as client:
+        client.give(GET)
+        assert client.transport.aborted
+        assert client.transport.written == b""
+
+
+def test_an_answer_that_has_begun_is_not_dropped() -> None:
+    """A drop after the answer has begun is an application out of order."""
+    with by_hand(says(start(200, LENGTH_2), {"type": DROP}), logged=("application_failed",)) as client:
+        client.give(GET)
+        assert [answer.status for answer in client.answers()] == [500]

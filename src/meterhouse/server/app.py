@@ -150,7 +150,6 @@ class App:
             following = await struck.follow(question_of(operation.name, call.request), partial(self._follow, arrival))
         else:
             following = await self._follow(arrival)
-        self._note(arrival, following)
         return encode(following.answer, self._edge.profile.hidden)
 
     async def _follow(self, arrival: Arrival, left_out: Sequence[int] = ()) -> Following:
@@ -158,9 +157,12 @@ class App:
         for _ in range(JUDGED_AGAIN_LIMIT):
             operation, call = self._judge(arrival)
             try:
-                return await self._house.call(operation, call, arrival, left_out)
+                following = await self._house.call(operation, call, arrival, left_out)
             except Stale:
                 await self._market.refresh()
+                continue
+            self._note(arrival, following)
+            return following
         raise Busy("the catalog changes faster than requests can be judged by it")
 
     def _judge(self, arrival: Arrival) -> tuple[Operation, Call[Any]]:
