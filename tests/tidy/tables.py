@@ -169,6 +169,7 @@ ALLOWED_NAMES: dict[str, dict[str, str]] = {
     # A name with such a word, and where it may stand, with the reason.
     "INFO": {"server/log.py": "the level's name in every log"},
     "info": {"server/log.py": "the same, as structlog calls it"},
+    "msg": {"server/log.py": "structlog's name for the method that writes a line"},
     "data": {
         "cli/": "the flag --data",
         "server/http.py": "asyncio.Protocol calls it so",

@@ -29,8 +29,6 @@ from meterhouse.ledger.sqlite_schema import POSITION_BITS, SERIES_BITS
 SERIES_KEPT: Final = 200_000
 """How many series have their numbers in memory (about 100 MB): bounded, however many a ledger has."""
 
-"""Bits of `partitions.forms`: in which forms of naming it a partition has seen usage."""
-
 NOWHERE: Final = -(2**63)
 """A key under which nothing is."""
 
