@@ -47,6 +47,10 @@ class Seller:
     ) -> None:
         self._connection.close()
 
+    def hang_up(self) -> None:
+        """End the connection; the next call makes another."""
+        self._connection.close()
+
     def call(self, operation: str, request: dict[str, Any] | bytes) -> Answer:
         """Sign a request, send it, and wait for its answer."""
         body = request if isinstance(request, bytes) else json.dumps(request).encode()

@@ -134,18 +134,18 @@ class Server:
             watchdog.cancel()
             watchdog.join()
         if not line:
-            raise AssertionError(f"the server ended with exit code {self._ended()}:\n{self._log.read_text()[-2000:]}")
+            raise AssertionError(f"the server ended with exit code {self.ended()}:\n{self._log.read_text()[-2000:]}")
         return line.rstrip("\n")
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
         """Ask it to stop, and return its exit code when it has."""
         self.process.send_signal(signal_number)
-        return self._ended()
+        return self.ended()
 
     def kill(self) -> None:
         """`kill -9`."""
         self.process.kill()
-        self._ended()
+        self.ended()
 
     def hang_up(self) -> None:
         """SIGHUP: read the catalog file again."""
@@ -160,7 +160,8 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/statm")
         return int(status.read_text().split()[1]) * resource.getpagesize() if status.exists() else 0
 
-    def _ended(self) -> int:
+    def ended(self) -> int:
+        """Its exit code, when it has ended by itself, or by a signal that it was sent."""
         process, self._process = self.process, None
         try:
             return process.wait(PATIENCE_SECONDS)
