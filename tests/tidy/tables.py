@@ -32,6 +32,7 @@ PURE = (
     "client/parcels.py",
     "client/records.py",
     "client/settings.py",
+    "client/waves.py",
     "client/wording.py",
     "recorder/outbox.py",
 )

@@ -24,11 +24,12 @@ from meterhouse.core.quantity import micros_of as quantity_micros_of
 from meterhouse.wire.canonical import instant_of_http_date
 
 type_of_time = TypeVar("type_of_time")
+type_of_echo = TypeVar("type_of_echo")
 answer_type = TypeVar("answer_type")
 
 
 class Echo(Struct, Generic[type_of_time], rename=shapes.wire_name, gc=False):
-    """A record as the service repeats it; nothing of it is checked."""
+    """A record as the service repeats it, whatever it repeats: nothing of it is checked."""
 
     timestamp: type_of_time
     dimension: str
@@ -39,19 +40,19 @@ class Echo(Struct, Generic[type_of_time], rename=shapes.wire_name, gc=False):
     license_arn: str | None = None
 
 
-class RecordAnswer(Struct, Generic[type_of_time], rename=shapes.wire_name, gc=False):
+class RecordAnswer(Struct, Generic[type_of_echo], rename=shapes.wire_name, gc=False):
     """One of the results."""
 
-    usage_record: Echo[type_of_time]
+    usage_record: type_of_echo
     status: str | None = None
     metering_record_id: str | None = None
 
 
-class BatchAnswer(Struct, Generic[type_of_time], rename=shapes.wire_name, gc=False):
+class BatchAnswer(Struct, Generic[type_of_echo], rename=shapes.wire_name, gc=False):
     """The answer to BatchMeterUsage."""
 
-    results: list[RecordAnswer[type_of_time]] | None = None
-    unprocessed_records: list[Echo[type_of_time]] | None = None
+    results: list[RecordAnswer[type_of_echo]] | None = None
+    unprocessed_records: list[type_of_echo] | None = None
 
 
 class MeterAnswer(Struct, rename=shapes.wire_name):
@@ -81,14 +82,15 @@ class ResolveAnswer(Struct, rename=shapes.wire_name):
     metadata: _Metadata | None = None
 
 
-_WHOLE: Final = msgspec.json.Decoder(BatchAnswer[int])
-_ANY: Final = msgspec.json.Decoder(BatchAnswer[Raw])
+_USUAL: Final = msgspec.json.Decoder(BatchAnswer[shapes.UsageRecord[int]])
+"""What nearly every answer fits: echoes of valid records with whole seconds, to be compared with those at C's speed."""
+_ANY: Final = msgspec.json.Decoder(BatchAnswer[Echo[Raw]])
 
 
 def read_batch(body: bytes) -> BatchAnswer[Any]:
-    """The answer to BatchMeterUsage, its times as microseconds where `Raw`, as whole seconds where `int`."""
+    """The answer to BatchMeterUsage; its times are whole seconds where `int`, anything the service says where `Raw`."""
     try:
-        return _WHOLE.decode(body)
+        return _USUAL.decode(body)
     except msgspec.ValidationError:
         return read(body, _ANY)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -136,17 +138,17 @@ def time_of(said: Raw) -> datetime | None:
 class Sorted(Struct, frozen=True):
     """The answer to a batch, sorted by its records."""
 
-    results: list[RecordAnswer[Any] | None]
+    results: Sequence[RecordAnswer[Any] | None]
     """By place in the batch; None where the answer has no result for a record."""
     unprocessed: frozenset[int]
     """Places of the records that are to be sent again."""
 
 
-def sort(said: Sequence[Said], answer: BatchAnswer[Any]) -> Sorted:
+def sort(said: list[Said], answer: BatchAnswer[Any]) -> Sorted:
     """Which result is which record's. Results for records that were not sent are left out."""
     results = answer.results or []
-    if len(results) == len(said) and all(map(_is_echo, said, results)):
-        return Sorted(list(results), frozenset())
+    if [result.usage_record for result in results] == said:
+        return Sorted(results, frozenset())
     places: dict[tuple[object, ...], list[int]] = {}
     for place in range(len(said) - 1, -1, -1):
         places.setdefault(_about(said[place]), []).append(place)
@@ -161,20 +163,6 @@ def sort(said: Sequence[Said], answer: BatchAnswer[Any]) -> Sorted:
         if waiting:
             unprocessed.add(waiting.pop())
     return Sorted(found, frozenset(unprocessed))
-
-
-def _is_echo(said: Said, result: RecordAnswer[Any]) -> bool:
-    """Whether a result in a record's place is the record's, at the first look."""
-    echo = result.usage_record
-    return (
-        echo.timestamp == said.timestamp
-        and echo.dimension == said.dimension
-        and echo.customer_aws_account_id == said.customer_aws_account_id
-        and echo.license_arn == said.license_arn
-        and echo.customer_identifier == said.customer_identifier
-        and echo.quantity == said.quantity
-        and echo.quantity_as_decimal == said.quantity_as_decimal
-    )
 
 
 def _about(said: Said | Echo[Any]) -> tuple[object, ...]:

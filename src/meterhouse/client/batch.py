@@ -1,6 +1,6 @@
 """BatchMeterUsage for people: any number of records, and for each of them what became of it.
 
-The flow prepares every record (`wording.py`), puts those of one product together (`parcels.py`), keeps at most
+The flow prepares every record (`waves.py`), puts those of one product together (`parcels.py`), keeps at most
 `concurrency` requests under way, and takes each answer apart:
 
     answered      every record by its status; those unprocessed or left out wait for a later round
@@ -12,9 +12,8 @@ The flow prepares every record (`wording.py`), puts those of one product togethe
 
 A record comes back for a later round at most `resend_rounds` times, each after a longer wait.
 
-Of records with one key the first given must win, also while others overtake each other: those that repeat a key wait
-until the earlier ones are settled (`waves`). So what is repeated is seen to be so: it is answered with an id that this
-call knows already.
+What repeats a key waits until the earlier record is settled (`waves.py`). So what is repeated is seen to be so: it is
+answered with an id that this call knows already.
 """
 
 import heapq
@@ -47,12 +46,10 @@ from meterhouse.client.outcomes import (
     Replayed,
     Unsent,
 )
-from meterhouse.client.parcels import ENVELOPE_BYTES, MOST_BYTES, Group, Parcel, Pending
+from meterhouse.client.parcels import Group, Parcel, Pending
 from meterhouse.client.records import RecordStatus, UsageRecord
 from meterhouse.client.retries import backoff_seconds
-from meterhouse.client.wording import Said, encode, said_of
-from meterhouse.core.moment import hour_of
-from meterhouse.core.usage import micros_of
+from meterhouse.client.waves import Admitted, Wave, admit
 
 _ABOUT_US: Final = (
     AccessError,
@@ -65,20 +62,6 @@ _ABOUT_PRODUCT: Final = (InvalidProductCodeException, InvalidRequestError)
 _ABOUT_NOTHING: Final = (ServiceFailedError, TransportError)
 """Every other error is about records: one that is not known here too."""
 
-Key = tuple[str | None, str | None, str | None, str, int]
-
-
-def prepared(record: UsageRecord, product_code: str | None) -> tuple[Said, bytes, str | None]:
-    """A record as it is sent, and its product's code. Raises InvalidRequestError."""
-    code = record.product_code or product_code
-    if code is None and record.license_arn is None:
-        raise InvalidRequestError("give a license_arn or a product_code: nothing says of which product this is")
-    said = said_of(record)
-    part = encode(said)
-    if len(part) > MOST_BYTES - ENVELOPE_BYTES:
-        raise InvalidRequestError(f"the record takes {len(part)} bytes, where a request stays below {MOST_BYTES}")
-    return said, part, code
-
 
 def batch(
     caller: Caller,
@@ -89,16 +72,12 @@ def batch(
     """What became of each record. Raises CredentialsError before anything is sent; whatever happens then is in the
     result.
     """
-    run = _Run(caller, records, plan)
-    for place, record in enumerate(records):
-        try:
-            run.admit(place, *prepared(record, product_code))
-        except InvalidRequestError as breach:
-            run.outcomes[place] = Refused(record, breach, may_be_kept=False)
-    if run.waves:
+    admitted = admit(records, product_code)
+    run = _Run(caller, records, plan, admitted)
+    if len(admitted.refused) < len(records):
         now: Instant = yield NOW
         yield from caller.credentials.current(now)
-    for wave in run.waves:
+    for wave in admitted.waves:
         run.begin(wave)
         yield from run.settle()
     return BatchResult([one for one in run.outcomes if one is not None], run.requests)
@@ -117,15 +96,15 @@ class Plan:
 class _Run:
     """One call under way."""
 
-    def __init__(self, caller: Caller, records: Sequence[UsageRecord], plan: Plan) -> None:
+    def __init__(self, caller: Caller, records: Sequence[UsageRecord], plan: Plan, admitted: Admitted) -> None:
         self._caller = caller
         self._records = records
         self._plan = plan
+        self._before = admitted.before
         self.outcomes: list[RecordOutcome | None] = [None] * len(records)
+        for place, breach in admitted.refused.items():
+            self.outcomes[place] = Refused(records[place], breach, may_be_kept=False)
         self.requests = 0
-        self.waves: list[list[tuple[str | None, Pending]]] = []
-        self._places_of_key: dict[Key, list[int]] = {}
-        self._before: dict[int, int] = {}
         self._groups: dict[str | None, Group] = {}
         self._later: list[tuple[float, int, Group, Pending]] = []
         self._condemned_by: dict[int, MeteringError] = {}
@@ -134,37 +113,20 @@ class _Run:
 
     # --- beginning ---
 
-    def admit(self, place: int, said: Said, part: bytes, code: str | None) -> None:
-        """A record that can be sent, in the wave that its key allows."""
-        timestamp = said.timestamp
-        hour = timestamp // 3600 if type(timestamp) is int else hour_of(micros_of(timestamp))
-        key = (
-            said.license_arn or code,
-            said.customer_aws_account_id,
-            said.customer_identifier,
-            said.dimension,
-            hour,
-        )
-        places = self._places_of_key.setdefault(key, [])
-        if places:
-            self._before[place] = places[-1]
-        if len(places) == len(self.waves):
-            self.waves.append([])
-        self.waves[len(places)].append((code, Pending(place, said, part)))
-        places.append(place)
-
-    def begin(self, wave: Sequence[tuple[str | None, Pending]]) -> None:
+    def begin(self, wave: Wave) -> None:
         """Hands the records of a wave to their groups; one whose earlier like is unsent must not overtake it."""
-        for code, pending in wave:
-            before = self._before.get(pending.place)
-            earlier = None if before is None else self.outcomes[before]
-            if isinstance(earlier, Unsent):
-                self.outcomes[pending.place] = Unsent(self._records[pending.place], earlier.reason, may_be_kept=False)
-                continue
-            group = self._groups.get(code)
-            if group is None:
-                group = self._groups[code] = Group(code)
-            group.add((pending,))
+        for code, members in wave.items():
+            if code not in self._groups:
+                self._groups[code] = Group(code)
+            self._groups[code].add(filter(self._may_go, members) if self._before else members)
+
+    def _may_go(self, pending: Pending) -> bool:
+        before = self._before.get(pending.place)
+        earlier = None if before is None else self.outcomes[before]
+        if isinstance(earlier, Unsent):
+            self.outcomes[pending.place] = Unsent(self._records[pending.place], earlier.reason, may_be_kept=False)
+            return False
+        return True
 
     # --- sending ---
 
@@ -253,21 +215,24 @@ class _Run:
     def _take_apart(self, parcel: Parcel, answer: Sorted, request_id: str | None) -> list[Pending]:
         """Gives each record its outcome; those that have none yet are to be sent again."""
         again = []
-        for place, (one, result) in enumerate(zip(parcel.members, answer.results, strict=True)):
-            if result is None or place in answer.unprocessed:
+        records, outcomes, ids = self._records, self.outcomes, self._ids
+        for one, result in zip(parcel.members, answer.results, strict=True):
+            if result is None:
                 again.append(one)
+                continue
+            record_id = result.metering_record_id
+            if result.status == "Success" and record_id is not None and record_id not in ids:  # nearly all of them
+                ids.add(record_id)
+                outcomes[one.place] = Accepted(records[one.place], record_id, request_id)
             else:
-                self.outcomes[one.place] = self._outcome(one, result, request_id)
+                outcomes[one.place] = self._outcome(one, result, request_id)
         return again
 
     def _outcome(self, one: Pending, result: RecordAnswer[object], request_id: str | None) -> RecordOutcome:
         record, record_id = self._records[one.place], result.metering_record_id
         status = result.status
-        if status == "Success" and record_id is not None:
-            if record_id in self._ids:
-                return Replayed(record, record_id, request_id)
-            self._ids.add(record_id)
-            return Accepted(record, record_id, request_id)
+        if status == RecordStatus.SUCCESS and record_id is not None:
+            return Replayed(record, record_id, request_id)
         if status == RecordStatus.CUSTOMER_NOT_SUBSCRIBED:
             return NotSubscribed(record, request_id)
         if status == RecordStatus.DUPLICATE_RECORD:

@@ -16,7 +16,7 @@ import msgspec
 
 from meterhouse import __version__
 from meterhouse.client import operations, tracing
-from meterhouse.client.batch import Plan, batch, prepared
+from meterhouse.client.batch import Plan, batch
 from meterhouse.client.credentials import Credentials, source_of
 from meterhouse.client.errors import InvalidRequestError
 from meterhouse.client.flow import Caller, CredentialSource, Flow, Limits, value_type
@@ -34,6 +34,7 @@ from meterhouse.client.retries import Rate
 from meterhouse.client.settings import ClientOptions, read_profile, settle
 from meterhouse.client.thread_driver import Clock, SystemClock, run
 from meterhouse.client.transport import AsyncTransport, NetworkOptions, Transport, routes_of
+from meterhouse.client.waves import prepared
 
 
 class Settings(TypedDict, total=False):

@@ -82,7 +82,7 @@ def batch_once(
     )
     found = _value(reply)
     results = tuple(
-        UsageRecordResult(record, RecordStatus(result.status or ""), result.metering_record_id)
+        UsageRecordResult(record, _STATUSES.get(result.status, RecordStatus.UNKNOWN), result.metering_record_id)
         for record, result in zip(records, found.results, strict=True)
         if result is not None
     )
@@ -90,6 +90,9 @@ def batch_once(
     if len(results) + len(unprocessed) < len(records):
         raise UnreadableAnswerError("the answer leaves records out", status=200, request_id=reply.request_id)
     return BatchOnceResult(results, unprocessed, reply.request_id)
+
+
+_STATUSES: Final[dict[str | None, RecordStatus]] = {status.value: status for status in RecordStatus}
 
 
 def batch_body(parts: Sequence[bytes], product_code: str | None) -> bytes:
@@ -115,7 +118,7 @@ def _json_text(product_code: str) -> bytes:
     return known
 
 
-def sorted_batch(said: Sequence[Said], body: bytes) -> Sorted:
+def sorted_batch(said: list[Said], body: bytes) -> Sorted:
     """A 200's body, each result at its record's place. Raises UnreadableAnswerError."""
     try:
         return sort(said, read_batch(body))

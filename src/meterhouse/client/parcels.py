@@ -40,21 +40,18 @@ ENVELOPE_BYTES: Final = 400
 _PLACE: Final = re.compile(r"\busageRecords\.(\d{1,2})\.member\b")
 
 
-class Pending:
+class Pending(Struct, eq=False):
     """A record on its way."""
 
-    __slots__ = ("is_lost", "part", "place", "rounds", "said")
-
-    def __init__(self, place: int, said: Said, part: bytes) -> None:
-        self.place = place
-        """In the order given."""
-        self.said = said
-        self.part = part
-        """As it stands in a body."""
-        self.rounds = 0
-        """How often it has come back without being settled."""
-        self.is_lost = False
-        """Whether it was sent once and no answer came."""
+    place: int
+    """In the order given."""
+    said: Said
+    part: bytes
+    """As it stands in a body."""
+    rounds: int = 0
+    """How often it has come back without being settled."""
+    is_lost: bool = False
+    """Whether it was sent once and no answer came."""
 
 
 class Parcel(Struct, frozen=True):
@@ -93,15 +90,16 @@ class Group:
         if self._is_mixed and not self._is_sorted:
             self._waiting = deque(sorted(self._waiting, key=_license))
             self._is_sorted = True
-        members: list[Pending] = []
-        left_bytes = MOST_BYTES - ENVELOPE_BYTES
-        while self._waiting and len(members) < MOST_RECORDS:
-            one = self._waiting[0]
-            left_bytes -= len(one.part) + 1
-            if members and (left_bytes < 0 or (self._is_mixed and _license(one) != _license(members[0]))):
-                break
-            members.append(self._waiting.popleft())
+        waiting = self._waiting
+        members = [waiting.popleft() for _ in range(min(MOST_RECORDS, len(waiting)))]
+        while len(members) > 1 and not self._go_together(members):
+            waiting.appendleft(members.pop())
         return Parcel(tuple(members))
+
+    def _go_together(self, members: list[Pending]) -> bool:
+        if self._is_mixed and _license(members[-1]) != _license(members[0]):
+            return False
+        return sum([len(one.part) for one in members]) + len(members) <= MOST_BYTES - ENVELOPE_BYTES
 
     def drain(self) -> list[Pending]:
         """All that wait, taken out."""
