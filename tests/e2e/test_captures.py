@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from tests.e2e.operator import ask
+from tests.e2e.control import ask
 from tests.e2e.raw import RawAnswer, exchange
 from tests.e2e.serving import Server
 
