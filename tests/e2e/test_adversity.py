@@ -16,9 +16,9 @@ import apsw
 import pytest
 
 from tests.e2e import killing
+from tests.e2e.control import TOKEN, ask
 from tests.e2e.killing import Load, Truth, journal_of
 from tests.e2e.market import CATALOG, CUSTOMER, FORMER_CUSTOMER, KEYS, LEGACY, now_seconds
-from tests.e2e.control import TOKEN, ask
 from tests.e2e.seller import Seller
 from tests.e2e.serving import MEMORY, Server, run_meterhouse
 

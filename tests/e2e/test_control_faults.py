@@ -10,9 +10,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 
 from meterhouse.service.faults import FaultName
+from tests.e2e.control import TOKEN as ADMIN_TOKEN
+from tests.e2e.control import ask
 from tests.e2e.market import BUYER, CATALOG, KEYS, LEGACY, TOKEN, now_seconds
-from tests.e2e.operator import TOKEN as ADMIN_TOKEN
-from tests.e2e.operator import ask
 from tests.e2e.serving import Server
 
 HOUR_SECONDS = 3600

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.control import TOKEN, ask
 from tests.e2e.market import BUYER, CATALOG, KEYS, LEGACY, OTHER_BUYER, now_seconds
-from tests.e2e.operator import TOKEN, ask
 from tests.e2e.seller import Seller
 from tests.e2e.serving import Server
 
