@@ -96,6 +96,8 @@ ALLOCATIONS: Final = [
     (5, None, [whole(2, IT), whole(4)], SUM),
     (0, None, [whole(0)], None),
     (0, None, [UsageAllocation()], None),
+    (0, None, [decimal("0")], "is decimal, its record's quantity is whole"),
+    (None, "0", [whole(0)], "is whole, its record's quantity is decimal"),
     (0, None, [whole(1)], SUM),
     (None, None, [whole(0)], None),
     (None, None, [decimal("0.00")], None),

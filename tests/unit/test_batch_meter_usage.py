@@ -367,6 +367,24 @@ def test_a_replay_is_not_exempt_from_its_window() -> None:
     assert late.code is FaultCode.TIMESTAMP_OUT_OF_BOUNDS
 
 
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ({}, ACCEPTED),
+        ({"closed": True}, NOT_SUBSCRIBED),
+        ({"pending": True}, NOT_SUBSCRIBED),
+        ({"start_micros": NOW + 1}, NOT_SUBSCRIBED),
+        ({"start_micros": NOW}, ACCEPTED),
+        ({"end_micros": NOW - HOUR}, NOT_SUBSCRIBED),
+    ],
+)
+def test_an_only_agreement_that_has_no_end_is_taken_while_it_runs(change: dict[str, Any], outcome: Outcome) -> None:
+    """Closed, pending or not yet begun it takes nothing, even without an end."""
+    catalog = market()
+    catalog.put(replace(agreement(LEGACY, ACTIVE), **change))
+    assert outcomes_of(send(catalog, KeptRecords(), said())) == [outcome]
+
+
 def test_a_renewal_leaves_the_license_and_its_keys_as_they_are() -> None:
     """An agreement renewed in its last hour goes on under the same key."""
     catalog, kept = market(), KeptRecords()

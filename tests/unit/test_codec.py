@@ -178,6 +178,25 @@ def test_a_member_is_read_as_its_value(text: str, member: str, value: object) ->
     assert getattr(one(text), member) == value
 
 
+def test_what_rules_judge_passes_on_the_careful_path_too() -> None:
+    """An ISO-8601 time is read the careful way: tags, allocations and licenses are left to their rules there too."""
+    tag = '{"Key":"","Value":"é"}'
+    said = f'"LicenseArn":"none","UsageAllocations":[{{"Tags":[{",".join([tag] * 6)}]}}]'
+    body = f'{{"UsageRecords":[{{"Timestamp":"2026-11-21T00:00:00Z","Dimension":"users",{said}}}]}}'
+    (record,) = batch(body).usage_records
+    assert record.license_arn == "none"
+    assert record.usage_allocations == [UsageAllocation(tags=[Tag("", "é")] * 6)]
+
+
+def test_a_text_that_does_not_fit_is_found_beside_those_that_are_known_to() -> None:
+    """All records are screened at once, and each is screened."""
+    accounts = ("444455556666", "444455556666", "not an account")
+    one(f'"CustomerAWSAccountId":"{accounts[0]}"')
+    body = ",".join(f'{{"Timestamp":1,"Dimension":"a","CustomerAWSAccountId":"{account}"}}' for account in accounts)
+    with pytest.raises(Fault, match=r"usageRecords\.3\.member\.customerAWSAccountId"):
+        batch(f'{{"UsageRecords":[{body}]}}')
+
+
 def test_an_empty_product_code_counts_as_absent_where_none_is_needed() -> None:
     """Real clients send it; the rules read it as not given."""
     assert not batch('{"UsageRecords":[],"ProductCode":""}').product_code

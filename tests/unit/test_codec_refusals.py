@@ -345,6 +345,11 @@ BREACHES: list[tuple[type[Shape], str, list[str]]] = [
     ),
     (
         BatchMeterUsageRequest,
+        batch(f'"Quantity":{-(2**63)}'),
+        [violation(f"'{-(2**63)}'", f"{RECORD}.quantity", "Member must have value greater than or equal to 0")],
+    ),
+    (
+        BatchMeterUsageRequest,
         batch('"Quantity":2147483648'),
         [violation("'2147483648'", f"{RECORD}.quantity", "Member must have value less than or equal to 2147483647")],
     ),
