@@ -8,6 +8,7 @@ Every answer of the control API is held against the served description on its wa
 the description has for the call, and its body must be of the form that stands there.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -41,6 +42,7 @@ from meterhouse.service.hand_out import HandOuts
 from meterhouse.service.house import House
 from meterhouse.service.market import Market
 from meterhouse.service.product_keys import Attestor
+from meterhouse.service.signs_of_life import SignsOfLife
 from meterhouse.service.striking import Striking
 from meterhouse.wire.policy import parse_policy
 from tests.unit.marketplace import Chance
@@ -61,6 +63,8 @@ class Answer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+    pieces: tuple[int, ...] = ()
+    """How long each part of the body was that was sent by itself."""
 
     @property
     def json(self) -> Any:
@@ -169,7 +173,9 @@ async def call(
     sent: list[Message] = []
 
     async def receive() -> Message:
-        return received.pop() if received else {"type": "http.disconnect"}
+        if not received:
+            await asyncio.Event().wait()  # a client that stays
+        return received.pop()
 
     async def send(message: Message) -> None:
         if message["type"] == "meterhouse.drop":
@@ -179,7 +185,8 @@ async def call(
     await application(scope, receive, send)
     start, *parts = sent
     found = {name.decode().lower(): value.decode("latin-1") for name, value in start["headers"]}
-    return Answer(start["status"], found, b"".join(part.get("body", b"") for part in parts))
+    bodies = [body for part in parts if (body := part.get("body", b""))]
+    return Answer(start["status"], found, b"".join(bodies), tuple(map(len, bodies)))
 
 
 @asynccontextmanager
@@ -221,7 +228,7 @@ async def served(
     edge = Edge(market.catalog, market, NEWEST, None, None, open_auth=True, throttle=Throttle({}))
     house = House(ledger, market.catalog, clocks, RandomIds(), Attestor(market, sources).answer if signs else _unsigned)
     striking = Striking(market, enabled=sandbox)
-    application = App(house, market, edge, control_application(parts), striking, metrics)
+    application = App(house, market, edge, control_application(parts), striking, SignsOfLife(market), metrics)
     try:
         yield ControlServer(application, parts, token)
     finally:

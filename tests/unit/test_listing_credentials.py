@@ -18,7 +18,7 @@ from meterhouse.service.credentials import (
 )
 from meterhouse.service.refused import RefusalKind, Refused
 from meterhouse.service.rows import CredentialRow, WorkloadRow
-from tests.unit.marketplace import BUYER, NOW, SELLER, Place
+from tests.unit.marketplace import BUYER, CREDENTIAL, NOW, SELLER, Place
 
 CONFLICT, INVALID, NOT_FOUND = RefusalKind.CONFLICT, RefusalKind.INVALID, RefusalKind.NOT_FOUND
 EXPIRES = NOW + 6 * HOUR
@@ -242,14 +242,16 @@ region = "us-east-1"
 
 
 def test_open_has_a_workload_like_any_other() -> None:
-    """It is found among the workloads, and its end is seen in both places."""
+    """It is found among the workloads, and is ended there."""
     place = Place()
     place.load(OPEN)
     workload = Workload("task/1", Platform.ECS, BUYER, "us-east-1", NOW)
-    assert place.catalog.open == OpenIdentity(BUYER, "us-east-1", workload)
+    assert place.catalog.open == OpenIdentity(BUYER, "us-east-1", "task/1")
     assert place.catalog.workloads == {"task/1": workload}
+    assert place.catalog.running("task/1") == workload
     ended = place.keep(ended_workload("task/1", place.catalog, place.sources))
-    assert place.catalog.open.workload == place.catalog.workloads["task/1"] == ended
+    assert place.catalog.workloads == {"task/1": ended}
+    assert place.catalog.running("task/1") is None
 
 
 def test_open_can_be_nearly_empty() -> None:
@@ -259,3 +261,31 @@ def test_open_can_be_nearly_empty() -> None:
     assert place.catalog.open == OpenIdentity()
     place.load('[open]\nregion = "eu-west-1"\n')
     assert place.catalog.open == OpenIdentity("000000000000", "eu-west-1")
+
+
+@pytest.mark.parametrize(
+    ("member", "other", "refused"),
+    [
+        ("platform", "eks", True),
+        ("region", "eu-west-1", True),
+        ("heartbeat_seconds", 30, False),
+        ("launched", "2026-11-20T00:00:00Z", False),
+    ],
+)
+def test_what_was_metered_is_found_by_account_region_and_platform(member: str, other: object, *, refused: bool) -> None:
+    """So these are fixed; the rest of a workload may be written anew."""
+    place = Place()
+    written = {"platform": "ecs", "region": "us-east-1"}
+    for members in (written, written | {member: other}):
+        text = "".join(
+            f"{name} = {value if isinstance(value, int) or name == 'launched' else repr(value)}\n"
+            for name, value in members.items()
+        )
+        nested = f'{CREDENTIAL}[credentials.workload]\nresource_id = "task/1"\n{text}'
+        if refused and members is not written:
+            with pytest.raises(Refused) as refusal:
+                place.load(nested)
+            assert refusal.value.field is not None
+            assert refusal.value.field.endswith(member)
+        else:
+            place.load(nested)

@@ -216,7 +216,8 @@ class OpenIdentity(Struct, frozen=True):
 
     account: str = "000000000000"
     region: str | None = None
-    workload: Workload | None = None
+    workload: str | None = None
+    """The resource id of the workload that makes such calls."""
 
 
 REMEMBERED_LIMIT: Final = 100_000
@@ -312,6 +313,11 @@ class Catalog:
         """Whether an account is suspended (one never seen is not)."""
         account = self.accounts.get(account_id)
         return account is not None and account.suspended
+
+    def running(self, resource_id: str | None) -> Workload | None:
+        """The workload of that id; None where there is none, or it was ended by a call."""
+        workload = None if resource_id is None else self.workloads.get(resource_id)
+        return None if workload is None or workload.ended_micros is not None else workload
 
     def facts(self) -> Iterator[Fact]:
         """Every fact but the open identity, in an order in which each comes after those it refers to."""

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import structlog
 
 from meterhouse.core.call import Call, DoubleBilling, Following
+from meterhouse.core.catalog import Workload
 from meterhouse.core.moment import HOUR, rfc3339
 from meterhouse.core.outcome import Fault, FaultCode
 from meterhouse.core.usage import text_of_id
@@ -30,6 +31,7 @@ from meterhouse.server.struck import Dropped, Struck
 from meterhouse.service.faults import question_of
 from meterhouse.service.house import House
 from meterhouse.service.operations import Operation
+from meterhouse.service.signs_of_life import SignsOfLife
 from meterhouse.service.striking import Striking
 from meterhouse.wire.codec import decode, encode
 from meterhouse.wire.faults import body_of, status_of
@@ -83,6 +85,7 @@ class App:
         edge: Edge,
         control: Application,
         striking: Striking,
+        signs_of_life: SignsOfLife,
         metrics: Metrics,
     ) -> None:
         self._house = house
@@ -90,6 +93,7 @@ class App:
         self._edge = edge
         self._control = control
         self._striking = striking
+        self._signs_of_life = signs_of_life
         self._metrics = metrics
         self._request_ids = RandomIds()
 
@@ -125,7 +129,7 @@ class App:
     async def _outcome(self, arrival: Arrival) -> tuple[str, Response | None]:
         """What the request comes to, in a word and as an answer; every fault is translated here."""
         try:
-            answer = await self._answer(arrival)
+            answer = await self._alive(arrival)
         except Fault as refused:
             fault = refused
         except Dropped:
@@ -142,6 +146,20 @@ class App:
             headers = (_AMZ_JSON, _length(answer), (b"x-amzn-RequestId", arrival.request_id.encode()))
             return OK, Response(200, headers, answer)
         return fault.code, self._refused(arrival, fault)
+
+    async def _alive(self, arrival: Arrival) -> bytes:
+        """The answer; it leaves, and so does a refusal, once it is kept that the calling workload lives (§7)."""
+        try:
+            answer = await self._answer(arrival)
+        except (Fault, Dropped):
+            await self._note_life(arrival.signer.workload)
+            raise
+        await self._note_life(arrival.signer.workload)
+        return answer
+
+    async def _note_life(self, workload: Workload | None) -> None:
+        if workload is not None:
+            await self._signs_of_life.note(workload, self._house.clock.now_micros(workload.account))
 
     async def _answer(self, arrival: Arrival) -> bytes:
         if self._striking:

@@ -124,7 +124,7 @@ def authenticate_signer(edge: Edge, arrival: Arrival) -> None:
     keys = None if credential is None else _keys(edge.secrets, credential)
     authenticate(signed, signature, keys, arrival.received_micros)
     assert credential is not None, "an unknown key does not authenticate"
-    arrival.signer = Signer(credential.account, credential.principal, _live_workload(edge.catalog, credential))
+    arrival.signer = Signer(credential.account, credential.principal, _live_workload(edge.catalog, credential.workload))
     arrival.policy = credential.policy
     arrival.region = signature.region
 
@@ -157,9 +157,9 @@ def _keys(secrets: Secrets, credential: Credential) -> SigningCredentials:
     return SigningCredentials(credential.access_key_id, secret, session_token, credential.expires_micros)
 
 
-def _live_workload(catalog: Catalog, credential: Credential) -> Workload | None:
-    """The workload that the credentials were handed to; once it was ended by a call they are refused (contract §3)."""
-    workload = None if credential.workload is None else catalog.workloads.get(credential.workload)
+def _live_workload(catalog: Catalog, resource_id: str | None) -> Workload | None:
+    """The workload that the caller is; once it was ended by a call it is refused (contract §3)."""
+    workload = None if resource_id is None else catalog.workloads.get(resource_id)
     if workload is not None and workload.ended_micros is not None:
         raise expired_token()
     return workload
@@ -171,9 +171,10 @@ def _open_signer(edge: Edge, access_key_id: str | None, region: str | None) -> t
     region = region or fallback.region or edge.first_region or DEFAULT_REGION
     credential = None if access_key_id is None else edge.catalog.credentials.get(access_key_id)
     if credential is not None:
-        signer = Signer(credential.account, credential.principal, _live_workload(edge.catalog, credential))
+        signer = Signer(credential.account, credential.principal, _live_workload(edge.catalog, credential.workload))
     elif access_key_id is not None and _ACCOUNT_ID.fullmatch(access_key_id):
         signer = Signer(access_key_id, f"arn:aws:iam::{access_key_id}:root")
     else:
-        signer = Signer(fallback.account, f"arn:aws:iam::{fallback.account}:root", fallback.workload)
+        workload = _live_workload(edge.catalog, fallback.workload)
+        signer = Signer(fallback.account, f"arn:aws:iam::{fallback.account}:root", workload)
     return signer, region

@@ -39,6 +39,7 @@ from meterhouse.service.master_key import KeySource, WrongKey, keys_from
 from meterhouse.service.places import Source
 from meterhouse.service.reading import WrittenCatalog, read_catalog
 from meterhouse.service.refused import Refused
+from meterhouse.service.signs_of_life import SignsOfLife
 from meterhouse.service.striking import Striking
 from meterhouse.wire.policy import parse_policy
 
@@ -178,7 +179,7 @@ class Composed:
         )
         house = House(ledger, market.catalog, clocks, RandomIds(), self._attest)
         striking = Striking(market, enabled=sandbox)
-        self.application = App(house, market, edge, Late(self._control), striking, metrics)
+        self.application = App(house, market, edge, Late(self._control), striking, SignsOfLife(market), metrics)
 
     def _control(self) -> Application:
         """The control API."""

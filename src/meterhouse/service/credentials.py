@@ -3,7 +3,8 @@
 Whoever leaves a secret to be made up has it shown once, in the answer. A secret that is made up for credentials that
 expire comes with a session token, and its key begins with ASIA instead of AKIA: such are temporary credentials.
 
-A workload's account is fixed: what it meters is billed to it. Once ended it stays so.
+A workload's account, Region and platform are fixed: what it meters is billed and found by them. Once ended
+it stays so.
 """
 
 from typing import Final
@@ -92,15 +93,21 @@ def handed_to(workload: Workload, expires_micros: int, sources: Sources) -> tupl
 def ended_workload(resource_id: str, catalog: Catalog, sources: Sources) -> Change[Workload]:
     """`POST /workloads/{resource_id}/end`, dated by the clock of its account: NOT_FOUND; CONFLICT for a second end."""
     workload = _running(resource_id, catalog)
-    ended_micros = max(sources.now(workload.account), workload.launched_micros)
-    return _renewed(structs.replace(workload, ended_micros=ended_micros), catalog)
+    ended = structs.replace(workload, ended_micros=max(sources.now(workload.account), workload.launched_micros))
+    return Change([ended], ended)
 
 
 def heartbeat(resource_id: str, catalog: Catalog, sources: Sources) -> Change[Workload]:
     """`POST /workloads/{resource_id}/heartbeat`: a sign of life, also after a lapse. NOT_FOUND; CONFLICT once ended."""
     workload = _running(resource_id, catalog)
-    seen_micros = max(sources.now(workload.account), workload.last_seen_micros or workload.launched_micros)
-    return _renewed(structs.replace(workload, last_seen_micros=seen_micros), catalog)
+    seen = seen_at(workload, sources.now(workload.account))
+    return Change([seen], seen)
+
+
+def seen_at(workload: Workload, micros: int) -> Workload:
+    """A workload that has given a sign of life; one that comes out of order changes nothing."""
+    last_seen = workload.launched_micros if workload.last_seen_micros is None else workload.last_seen_micros
+    return structs.replace(workload, last_seen_micros=max(micros, last_seen))
 
 
 def credential_of(
@@ -140,7 +147,10 @@ def credential_of(
 def workload_of(row: NestedWorkload, account: str, present: Workload | None, sources: Sources) -> Workload:
     """The workload that a row describes, in place of the present one (which stays ended, and seen) or new."""
     if present is not None:
+        # What was metered is found by these: a workload that moved would leave its registrations behind.
         fixed(present.account, account, "account", "a workload")
+        fixed(present.region, row.region, "region", "a workload")
+        fixed(present.platform, row.platform, "platform", "a workload")
     if row.launched is not None:
         launched_micros = micros_of(row.launched, "launched")
     else:
@@ -162,7 +172,7 @@ def open_of(row: OpenRow, draft: Draft, sources: Sources) -> list[Fact]:
     if row.workload is None:
         return [OpenIdentity(row.account, row.region)]
     workload = workload_of(row.workload, row.account, draft.workloads.get(row.workload.resource_id), sources)
-    return [workload, OpenIdentity(row.account, row.region, workload)]
+    return [workload, OpenIdentity(row.account, row.region, workload.resource_id)]
 
 
 def _check_unused(row: NestedWorkload, catalog: Catalog, field: str) -> None:
@@ -185,15 +195,6 @@ def _running(resource_id: str, catalog: Catalog) -> Workload:
     if workload.ended_micros is not None:
         raise Refused(RefusalKind.CONFLICT, f"it was ended at {rfc3339(workload.ended_micros)}")
     return workload
-
-
-def _renewed(workload: Workload, catalog: Catalog) -> Change[Workload]:
-    """A workload in its new state, also where `[open]` repeats it."""
-    writes: list[Fact | Gone] = [workload]
-    identity = catalog.open
-    if identity.workload is not None and identity.workload.resource_id == workload.resource_id:
-        writes.append(structs.replace(identity, workload=workload))
-    return Change(writes, workload)
 
 
 def _policy_of(row: CredentialRow, sources: Sources) -> str | None:

@@ -35,7 +35,7 @@ def _lines(catalog: Catalog) -> Iterator[str]:
     for account in catalog.accounts.values():
         yield from _table("[[accounts]]", row_of_account(account))
     if catalog.open != OpenIdentity():
-        identity = row_of_open(catalog.open)
+        identity = row_of_open(catalog.open, catalog.workloads.get(catalog.open.workload or ""))
         yield from _table("[open]", identity)
         if identity.workload is not None:
             yield from _table("[open.workload]", identity.workload)

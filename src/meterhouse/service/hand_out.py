@@ -102,8 +102,8 @@ class HandOuts:
         def plan(catalog: Catalog) -> Change[HandOut | None]:
             body = self._market.settings(HAND_OUT_KIND).get(name)
             hand_out = None if body is None else msgspec.msgpack.decode(body, type=HandOut)
-            workload = None if hand_out is None else catalog.workloads.get(hand_out.resource_id)
-            if hand_out is None or workload is None or workload.ended_micros is not None:
+            workload = None if hand_out is None else catalog.running(hand_out.resource_id)
+            if hand_out is None or workload is None:
                 return Change([], None)
             return self._renewed(name, hand_out, workload, catalog)
 

@@ -25,6 +25,7 @@ from meterhouse.core.catalog import (
     Product,
     ProductType,
     WindowEdge,
+    Workload,
 )
 from meterhouse.core.moment import datetime_of
 from meterhouse.core.quantity import text_of_price_units
@@ -303,9 +304,8 @@ def row_of_account(account: Account) -> AccountRow:
     return AccountRow(id=account.id, suspended=account.suspended)
 
 
-def row_of_open(identity: OpenIdentity) -> OpenRow:
+def row_of_open(identity: OpenIdentity, workload: Workload | None) -> OpenRow:
     """What a person would write to have this identity; that its workload was ended or seen cannot be written."""
-    workload = identity.workload
     return OpenRow(
         account=identity.account,
         region=identity.region,

@@ -1,13 +1,10 @@
 """The injected faults at work: asked about one call after another, kept as documents, alike in all servers.
 
 Each change of documents moves the catalog's revision, and with it every turn under way begins again. So the questions
-that come while one change is being written are answered together by the next: however many calls come at once, they
-cost two changes and not one each.
+that come while one change is being written are answered together by the next (`together.py`).
 """
 
-import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 from meterhouse.core.catalog import Catalog
 from meterhouse.ledger.protocol import Document
@@ -24,14 +21,10 @@ from meterhouse.service.faults import (
     settle,
 )
 from meterhouse.service.market import Market
+from meterhouse.service.together import Together
 
 Step = Callable[[Faults], Strike | None]
 """One question, or what became of an answer; it changes the faults that it is given."""
-
-
-class _Waiting(NamedTuple):
-    step: Step
-    answer: "asyncio.Future[Strike | None]"
 
 
 class Striking:
@@ -40,8 +33,7 @@ class Striking:
     def __init__(self, market: Market, *, enabled: bool) -> None:
         self._market = market
         self._kept: Mapping[str, bytes] = market.settings(FAULT_KIND) if enabled else {}
-        self._waiting: list[_Waiting] = []
-        self._answering: asyncio.Task[None] | None = None
+        self._together = Together(self._take_all)
 
     def __bool__(self) -> bool:
         """Whether there is any fault; where there is none, nothing needs to be asked."""
@@ -54,7 +46,7 @@ class Striking:
         """
         if not any(fits(fault, question) for fault in kept_faults(self._kept).values()):
             return None
-        return await self._ask(lambda faults: choose(faults, question))
+        return await self._together.ask(lambda faults: choose(faults, question))
 
     async def accepted(self, strike: Strike) -> None:
         """A call with a reserved strike was accepted, and is struck."""
@@ -62,7 +54,7 @@ class Striking:
         def step(faults: Faults) -> None:
             settle(faults, strike)
 
-        await self._ask(step)
+        await self._together.ask(step)
 
     async def refused(self, strike: Strike, question: Question) -> Strike | None:
         """A call with a reserved strike was refused; what it is struck by instead, if by anything."""
@@ -71,7 +63,7 @@ class Striking:
             give_back(faults, strike)
             return choose(faults, question._replace(behind=strike.number, refused=True))
 
-        return await self._ask(step)
+        return await self._together.ask(step)
 
     async def given_back(self, strike: Strike) -> None:
         """A call with a reserved strike came to nothing, for a reason of the server's own."""
@@ -79,41 +71,15 @@ class Striking:
         def step(faults: Faults) -> None:
             give_back(faults, strike)
 
-        await self._ask(step)
+        await self._together.ask(step)
 
-    async def _ask(self, step: Step) -> Strike | None:
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(step, loop.create_future())
-        self._waiting.append(waiting)
-        if self._answering is None:
-            self._answering = loop.create_task(self._answer_all())
-        return await waiting.answer
-
-    async def _answer_all(self) -> None:
-        try:
-            while self._waiting:
-                waiting, self._waiting = self._waiting, []
-                await self._answer(waiting)
-        finally:
-            self._answering = None
-
-    async def _answer(self, waiting: list[_Waiting]) -> None:
+    async def _take_all(self, steps: Sequence[Step]) -> Sequence[Strike | None]:
         def plan(_catalog: Catalog) -> Change[list[Strike | None]]:
             before = kept_faults(self._kept)
             after = dict(before)
-            answers = [each.step(after) for each in waiting]
+            answers = [step(after) for step in steps]
             changed = [fault.document() for fault in after.values() if before.get(fault.id) != fault]
             gone = [Document(FAULT_KIND, fault_id, None) for fault_id in before.keys() - after.keys()]
             return Change([*changed, *gone], answers)
 
-        try:
-            answers: list[Any] = await self._market.change(plan)
-        except Exception as failure:  # noqa: BLE001 - it is the answer of those who wait, not of this task
-            answers = [failure] * len(waiting)
-        for each, answer in zip(waiting, answers, strict=True):
-            if each.answer.done():
-                continue
-            if isinstance(answer, Exception):
-                each.answer.set_exception(answer)
-            else:
-                each.answer.set_result(answer)
+        return await self._market.change(plan)
