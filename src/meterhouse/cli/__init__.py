@@ -9,6 +9,7 @@ Each command is named here and imported when it is called.
 import signal
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Final
 
 from cyclopts import App, CycloptsError, Group
@@ -35,21 +36,26 @@ app = App(
 )
 app.command("meterhouse.cli.serve:serve", config=SETTINGS, group=RUN)
 app.command("meterhouse.cli.demo:demo", config=SETTINGS, group=RUN)
-for noun, module, help_, group in (
-    ("product", "product", "Products: what sellers list.", MARKETPLACE),
-    ("agreement", "agreement", "Agreements: buyers' acceptances of offers.", MARKETPLACE),
-    ("account", "account", "Accounts: AWS accounts as the marketplace sees them.", MARKETPLACE),
-    ("token", "registration_token", "Registration tokens: buyers' ways back to the seller.", MARKETPLACE),
-    ("credential", "credential", "Credentials: keys that sign calls.", MARKETPLACE),
-    ("workload", "workload", "Workloads: software that runs at buyers.", MARKETPLACE),
-    ("catalog", "catalog", "The whole catalog, as a file.", MARKETPLACE),
-    ("record", "record", "Records: the usage that is kept.", USAGE),
-    ("journal", "journal", "The journal: the requests that kept something.", USAGE),
-    ("clock", "clock", "The clock: what time it is, for all or for one account.", SANDBOX),
-    ("fault", "fault", "Faults: calls that are made to fail.", SANDBOX),
-    ("key", "key", "The master key, under which secrets are encrypted.", KEEP),
+for noun, path, says, group in (
+    ("product", "meterhouse.cli.product:app", "Products: what sellers list.", MARKETPLACE),
+    ("agreement", "meterhouse.cli.agreement:app", "Agreements: buyers' acceptances of offers.", MARKETPLACE),
+    ("account", "meterhouse.cli.account:app", "Accounts: AWS accounts as the marketplace sees them.", MARKETPLACE),
+    (
+        "token",
+        "meterhouse.cli.registration_token:app",
+        "Registration tokens: buyers' ways back to the seller.",
+        MARKETPLACE,
+    ),
+    ("credential", "meterhouse.cli.credential:app", "Credentials: keys that sign calls.", MARKETPLACE),
+    ("workload", "meterhouse.cli.workload:app", "Workloads: software that runs at buyers.", MARKETPLACE),
+    ("catalog", "meterhouse.cli.catalog:app", "The whole catalog, as a file.", MARKETPLACE),
+    ("record", "meterhouse.cli.record:app", "Records: the usage that is kept.", USAGE),
+    ("journal", "meterhouse.cli.journal:app", "The journal: the requests that kept something.", USAGE),
+    ("clock", "meterhouse.cli.clock:app", "The clock: what time it is, for all or for one account.", SANDBOX),
+    ("fault", "meterhouse.cli.fault:app", "Faults: calls that are made to fail.", SANDBOX),
+    ("key", "meterhouse.cli.key:app", "The master key, under which secrets are encrypted.", KEEP),
 ):
-    app.command(f"meterhouse.cli.{module}:app", name=noun, help=help_, group=group)
+    app.command(path, name=noun, help=says, group=group)
 app.command("meterhouse.cli.reset:reset", group=SANDBOX)
 app.command("meterhouse.cli.backup:backup", group=KEEP)
 app.register_install_completion_command(help="Let the shell complete this command.")
@@ -59,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits with its code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: whatever is under way is left in order
     for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a letter shows its number.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # they are those of the interpreter
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter shows its number
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

@@ -9,7 +9,7 @@ import msgspec
 from cyclopts import Parameter
 
 from meterhouse.cli.failure import CommandFailed
-from meterhouse.cli.ledger_file import LedgerData, ledger_file
+from meterhouse.cli.ledger_file import LedgerPlace, ledger_file
 from meterhouse.cli.telling import Column, number, print_bytes, tell
 from meterhouse.cli.waiting import waiting
 
@@ -24,7 +24,7 @@ COPY: Final = (
 def backup(
     file: Path,
     *,
-    data: LedgerData = "meterhouse.db",
+    data: LedgerPlace = "meterhouse.db",
     force: Annotated[bool, Parameter(negative=(), help="Replace a file that exists.")] = False,
     json: Annotated[bool, Parameter(negative=(), help="Print what was copied, as JSON.")] = False,
 ) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from meterhouse.cli.failure import CommandFailed
-from meterhouse.cli.ledger_file import LedgerData, ledger_file
+from meterhouse.cli.ledger_file import LedgerPlace, ledger_file
 from meterhouse.cli.telling import number, print_bytes
 from meterhouse.cli.waiting import waiting
 
@@ -27,7 +27,7 @@ PLACES: Final = {
 @app.command
 def rotate(
     *,
-    data: LedgerData = "meterhouse.db",
+    data: LedgerPlace = "meterhouse.db",
     json: Annotated[bool, Parameter(negative=(), help="Print how many secrets there were, as JSON.")] = False,
 ) -> None:
     """Encrypt all secrets anew, under METERHOUSE_NEW_MASTER_KEY or a new key file. The server must be stopped.
@@ -53,7 +53,7 @@ def rotate(
         print_bytes(msgspec.json.encode({"secrets": count}) + b"\n")
     else:
         print(
-            f"{number(count)} secrets are encrypted anew. {PLACES[bool(master_key()), bool(new)].format(file=key_file)}"
+            f"Secrets encrypted anew: {number(count)}. {PLACES[bool(master_key()), bool(new)].format(file=key_file)}"
         )
 
 

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from meterhouse.cli.failure import CommandFailed
 from meterhouse.server.settings import MEMORY
 
-LedgerData = Annotated[str, Parameter(env_var="METERHOUSE_DATA", help="The ledger: a SQLite file.")]
+LedgerPlace = Annotated[str, Parameter(env_var="METERHOUSE_DATA", help="The ledger: a SQLite file.")]
 
 
 def ledger_file(data: str) -> Path:
