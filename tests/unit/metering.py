@@ -11,6 +11,12 @@ from meterhouse.core.usage import timestamp_of
 from tests.unit.batches import ACTIVE, CALLER, LEGACY, NOW, SELLER, agreement, at, market, product
 from tests.unit.rule_calls import Caller, KeptRecords, Refused, result
 
+KEPT: Final = "kept"
+"""A new record."""
+SAME: Final = "same"
+"""The record that is kept under the key already."""
+BY_THE_HOUR: Final = [Platform.EC2, Platform.ECS, Platform.EKS, Platform.FARGATE]
+
 LITERAL: Final = "literal"
 """A product whose DryRun is answered with AWS's literal text."""
 OUTSIDE: Final = "outside"
@@ -98,3 +104,14 @@ def id_of(following: Following | Refused) -> str:
 def seller_calls(platform: str = Platform.EC2, **more: Any) -> Caller:
     """A call from a workload in the seller's own account."""
     return caller(platform, SELLER, **more)
+
+
+def outcome_of(following: Following | Refused, seen: set[str]) -> str:
+    """What became of a call, in a word of the tables."""
+    if isinstance(following, Refused):
+        return following.code
+    record_id = id_of(following)
+    word = KEPT if following.entries else SAME
+    assert (word == KEPT) == (record_id not in seen), "only a new record has a new id"
+    seen.add(record_id)
+    return word
