@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from meterhouse.server.control.pages import PageQuery, page_of
 from meterhouse.server.control.table import CALLS
 from tests.unit.control_market import (
     BOX,
@@ -321,6 +322,21 @@ async def test_lists_come_in_parts() -> None:
         ):
             answer = await server.ask("GET", f"/accounts?{bad}".replace("é", "%C3%A9"))
             assert (answer.status, answer.error["field"]) == (422, bad.partition("=")[0])
+
+
+async def test_a_very_long_list_comes_in_the_same_order() -> None:
+    """A list that is too long to be sorted in between is sorted all the same: each part behind the one before."""
+    keys = [f"{number * 7919 % 12_007:05}" for number in range(12_007)]
+    facts = {key: key for key in keys}
+    found: list[str] = []
+    query = PageQuery(limit=1000)
+    while True:
+        part, following = await page_of(facts, query)
+        found += part
+        if following is None:
+            break
+        query = PageQuery(limit=1000, after=following)
+    assert found == sorted(keys)
 
 
 # A change, by itself. FIRST stands for the id of the first fault.

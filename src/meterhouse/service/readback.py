@@ -24,8 +24,8 @@ from meterhouse.service.market import Market
 
 REGISTRATION_UNIT: Final = "seconds"
 """The unit of what follows from a registration."""
-BATCH_RECORDS: Final = 1000
-"""The most records that are held at once while many are read."""
+BATCH_RECORDS: Final = 250
+"""The most records of a batch: what others wait while one is worked on."""
 ROWS_AT_ONCE: Final = 400
 """The most journal rows that are read at once."""
 

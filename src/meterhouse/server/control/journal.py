@@ -5,6 +5,7 @@ a gap: a reader that goes on from the last position it has seen misses none. Row
 order; they come by (received, Region, product, position).
 """
 
+import asyncio
 import re
 from typing import Annotated, Final
 
@@ -24,6 +25,8 @@ from meterhouse.service.readback import identifier_of
 from meterhouse.service.refused import RefusalKind, Refused
 from meterhouse.service.rows import Row
 
+_ROWS_IN_A_ROW: Final = 20
+"""How many rows are written out before others get their turn."""
 _POSITION: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -59,7 +62,11 @@ async def list_journal(asked: Asked) -> Answered:
         await parts.market.refresh()  # another server's product, made since this one last looked
     shown = found[: query.limit]
     following = cursor_of(_place(shown[-1])) if len(found) > len(shown) else None
-    return Answered(Page(items=[journal_answer(row, parts.market.catalog) for row in shown], next=following))
+    answers: list[JournalAnswer] = []
+    for start in range(0, len(shown), _ROWS_IN_A_ROW):
+        answers += [journal_answer(row, parts.market.catalog) for row in shown[start : start + _ROWS_IN_A_ROW]]
+        await asyncio.sleep(0)  # a row may have 25 records, and others want to be served
+    return Answered(Page(items=answers, next=following))
 
 
 def _place(row: JournalEntry) -> Cursor:
