@@ -10,6 +10,8 @@ from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import parse_qs
 
+from msgspec import Struct
+
 from meterhouse.core.call import Signer
 from meterhouse.core.catalog import Catalog, Credential, OpenIdentity, Workload
 from meterhouse.core.outcome import Fault, FaultCode
@@ -63,6 +65,7 @@ class Arrival:
         "query",
         "received_micros",
         "region",
+        "request",
         "request_id",
         "signer",
     )
@@ -84,6 +87,8 @@ class Arrival:
         self.region = ""
         self.admitted = False
         """Whether the throttle has let it through: it counts once, however often it is judged."""
+        self.request: Struct | None = None
+        """What the body says, once the gates have let it be read: that once, however often it is judged."""
 
 
 def check_size(_edge: Edge, arrival: Arrival) -> None:

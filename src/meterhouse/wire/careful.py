@@ -242,7 +242,12 @@ _NOT_NULL: Final = "Member must not be null"
 def struct_checker(kind: shape_info.StructType) -> Checker:
     """What checks an object, and gives its struct, or None where any violation is known."""
     members = [
-        (one, checker_of(one.type), one.required and bool(constraints_of(one.type)[1].get("empty_is_absent")))
+        (
+            one,
+            one.encode_name[0].lower() + one.encode_name[1:],
+            checker_of(one.type),
+            one.required and bool(constraints_of(one.type)[1].get("empty_is_absent")),
+        )
         for one in kind.fields
     ]
 
@@ -250,9 +255,8 @@ def struct_checker(kind: shape_info.StructType) -> Checker:
         if not isinstance(value, dict):
             _wrong_type(path, "an object", value)
         found: dict[str, Any] = {}
-        for member, check_member, empty_is_absent in members:
+        for member, lower, check_member, empty_is_absent in members:
             said = value.get(member.encode_name)
-            lower = member.encode_name[0].lower() + member.encode_name[1:]
             member_path = f"{path}.{lower}" if path else lower
             if said is not None and not (empty_is_absent and said == ""):
                 found[member.name] = check_member(said, member_path, violations)

@@ -195,7 +195,8 @@ def decode(body: bytes, shape: type[shape_type], hidden: frozenset[str] = frozen
         if said is not None:
             return cast("shape_type", said)
     violations: list[str] = []
-    request = form.careful(without(parse(body), hidden), "", violations)
+    tree = parse(body)
+    request = form.careful(without(tree, hidden) if hidden else tree, "", violations)
     if violations:
         raise Fault(FaultCode.VALIDATION, _listed(violations))
     return cast("shape_type", request)
