@@ -1,6 +1,7 @@
 """Bad input of every kind over real sockets: each gets its 4xx at once, and the server stays as it was."""
 
 import json
+import select
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, Final
@@ -305,6 +306,20 @@ def test_slow_clients_stop_nobody(server: Server) -> None:
                 for number, connection in enumerate(slow):
                     connection.sendall(b"a" if (number + turn) % 2 and number % len(starts) in (1, 2) else b"")
                 assert seller.call("BatchMeterUsage", batch()).status == 200
+
+
+def test_a_large_bad_body_stops_nobody(server: Server) -> None:
+    """While one client's body of nothing but breaches is judged, another is served, request after request."""
+    breaches = b'{"UsageRecords": [{"UsageAllocations": [{"Tags": [' + b"{}," * 299_999 + b"{}]}]}]}"
+    with connect(server.port) as large, connect(server.port) as small:
+        large.sendall(request(breaches))
+        served = 0
+        while not select.select([large], [], [], 0)[0]:
+            small.sendall(request(batch()))
+            assert answer_on(small).status == 200
+            served += 1
+        assert answer_on(large).code == VALIDATION
+    assert served > 20
 
 
 def test_bad_input_leaves_nothing_behind(server: Server) -> None:
