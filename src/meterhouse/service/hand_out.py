@@ -7,7 +7,6 @@ out before stay good until their own end, as on AWS.
 """
 
 import hmac
-import secrets
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Final, NamedTuple
@@ -28,6 +27,9 @@ LIFETIME_MICROS: Final = 6 * HOUR
 """How long handed-out credentials are good for."""
 RENEWED_BEFORE_MICROS: Final = HOUR
 """How long before their end new ones are handed out."""
+
+
+_SECRET_BYTES: Final = 32
 
 
 class HandOut(Struct, frozen=True, array_like=True):
@@ -59,9 +61,11 @@ class HandedOut(NamedTuple):
     expires_micros: int
 
 
-def new_hand_out(resource_id: str, access_key_id: str, port: int | None = None) -> tuple[Document, Opened]:
+def new_hand_out(
+    resource_id: str, access_key_id: str, random_bytes: Callable[[int], bytes], port: int | None = None
+) -> tuple[Document, Opened]:
     """A hand-out for a workload's first credentials."""
-    opened = Opened(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+    opened = Opened(random_bytes(_SECRET_BYTES).hex(), random_bytes(_SECRET_BYTES).hex())
     hand_out = HandOut(resource_id, _digest(opened.authorization_token), (access_key_id,), port)
     return _document(_name(opened.address_secret), hand_out), opened
 

@@ -58,7 +58,9 @@ def _started(
 ) -> Change[tuple[StartedWorkload, str, Opened]]:
     """A workload, and the address at which it finds its credentials."""
     writes, started = new_workload(row, parts.real_now() + LIFETIME_MICROS, catalog, parts.sources)
-    document, opened = new_hand_out(started.workload.resource_id, started.credential.access_key_id, port)
+    document, opened = new_hand_out(
+        started.workload.resource_id, started.credential.access_key_id, parts.sources.random_bytes, port
+    )
     return Change([*writes, document], (started, document.key, opened))
 
 
