@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 from meterhouse.ledger.gather import OnGroup, tell_nobody
 from meterhouse.ledger.memory import open_memory
+from meterhouse.ledger.postgres import open_postgres
 from meterhouse.ledger.protocol import Ledger
 from meterhouse.ledger.sqlite import open_sqlite
+from tests.postgres import place_url
 
 
 class Bounds(NamedTuple):
@@ -35,4 +37,12 @@ async def _sqlite(place: Path, bounds: Bounds) -> Ledger:
     return await open_sqlite(place / "ledger.db", **bounds._asdict())
 
 
-ENGINES = (Engine("memory", durable=False, open=_memory), Engine("sqlite", durable=True, open=_sqlite))
+async def _postgres(place: Path, bounds: Bounds) -> Ledger:
+    return await open_postgres(await place_url(place), **bounds._asdict())
+
+
+ENGINES = (
+    Engine("memory", durable=False, open=_memory),
+    Engine("sqlite", durable=True, open=_sqlite),
+    Engine("postgres", durable=True, open=_postgres),
+)

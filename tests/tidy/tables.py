@@ -61,7 +61,7 @@ NOT_IN_PURE = {
 
 EXTRAS_LIVE_IN: dict[str, tuple[str, ...]] = {
     # A library of an extra, and the only modules that may import it as they load: nobody imports those without need.
-    "asyncpg": ("ledger/postgres.py",),
+    "asyncpg": ("ledger/postgres.py", "ledger/postgres_connections.py"),
     "boto3": ("demo/seller.py",),
     "botocore": ("demo/seller.py",),
     "opentelemetry": (),
