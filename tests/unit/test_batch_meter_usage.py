@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from meterhouse.core.call import Call, DoubleBilling, Following, Signer
-from meterhouse.core.catalog import Account
+from meterhouse.core.catalog import Account, ProductType
 from meterhouse.core.decide.batch_meter_usage import plan_batch_meter_usage
 from meterhouse.core.moment import HOUR, hour_of
 from meterhouse.core.outcome import STATUS_OF_OUTCOME, FaultCode, Outcome
@@ -490,6 +490,14 @@ def test_a_warning_names_each_license_that_bills_the_same_usage() -> None:
 def test_a_product_says_from_where_an_age_is_counted(code: str, time: str, taken: bool) -> None:
     """From the instant, or from the timestamp's hour."""
     assert isinstance(send(market(), KeptRecords(), said(time), code=code), Following) == taken
+
+
+@pytest.mark.parametrize("product_type", ProductType)
+def test_the_type_of_a_product_makes_no_difference(product_type: ProductType) -> None:
+    """It tells people what the product is, and refuses nothing."""
+    catalog = market()
+    catalog.put(replace(catalog.products[LEGACY], type=product_type))
+    assert outcomes_of(send(catalog, KeptRecords(), said())) == [ACCEPTED]
 
 
 def test_a_call_without_license_needs_one_agreement_that_takes_it() -> None:
