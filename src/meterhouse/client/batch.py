@@ -18,7 +18,7 @@ answered with an id that this call knows already.
 
 import heapq
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 from meterhouse.client.answers import RecordAnswer, Sorted
 from meterhouse.client.errors import (
@@ -80,7 +80,8 @@ def batch(
     for wave in admitted.waves:
         run.begin(wave)
         yield from run.settle()
-    return BatchResult([one for one in run.outcomes if one is not None], run.requests)
+    outcomes = cast("list[RecordOutcome]", run.outcomes)  # the waves have settled, so every record has one
+    return BatchResult(outcomes, run.requests)
 
 
 class Plan:
@@ -170,7 +171,7 @@ class _Run:
     def _send(self, group: Group, parcel: Parcel) -> Flow[Reply[Sorted]]:
         said = [one.said for one in parcel.members]
         try:
-            body = batch_body([one.part for one in parcel.members], group.product_code)
+            body = batch_body(said, group.product_code)
             return (
                 yield from exchange(
                     self._caller,

@@ -18,7 +18,6 @@ from meterhouse import __version__
 from meterhouse.client import operations, tracing
 from meterhouse.client.batch import Plan, batch
 from meterhouse.client.credentials import Credentials, source_of
-from meterhouse.client.errors import InvalidRequestError
 from meterhouse.client.flow import Caller, CredentialSource, Flow, Limits, value_type
 from meterhouse.client.operations import Metered
 from meterhouse.client.outcomes import BatchResult, Problem
@@ -34,7 +33,6 @@ from meterhouse.client.retries import Rate
 from meterhouse.client.settings import ClientOptions, read_profile, settle
 from meterhouse.client.thread_driver import Clock, SystemClock, run
 from meterhouse.client.transport import AsyncTransport, NetworkOptions, Transport, routes_of
-from meterhouse.client.waves import prepared
 
 
 class Settings(TypedDict, total=False):
@@ -93,13 +91,9 @@ class _Client:
         """What is wrong with records as far as can be told without asking the service: constraints, tags, sums, and by
         this machine's clock the time window. Sends nothing. Empty: nothing was found.
         """
-        now_micros = self._clock.now().wall_micros
-        problems = []
-        for place, record in enumerate(records):
-            reason = _problem(record, product_code, now_micros)
-            if reason is not None:
-                problems.append(Problem(place, record, reason))
-        return tuple(problems)
+        from meterhouse.client.checking import problems_of  # noqa: PLC0415 - a client that only sends needs no catalog
+
+        return problems_of(list(records), product_code, self._clock.now().wall_micros)
 
     def _until(self, timeout_seconds: float | None) -> float | None:
         return None if timeout_seconds is None else self._clock.now().seconds + timeout_seconds
@@ -368,21 +362,6 @@ class AsyncMeteringClient(_Client):
     ) -> dict[str, Any]:
         """As `MeteringClient.call`."""
         return await self._run(operation, self._call(operation, said, timeout_seconds))
-
-
-def _problem(record: UsageRecord, product_code: str | None, now_micros: int) -> str | None:
-    from meterhouse.core.catalog import WindowEdge  # noqa: PLC0415 - what only `check` needs is imported by it
-    from meterhouse.core.profile import NEWEST  # noqa: PLC0415 - the same
-    from meterhouse.core.usage import micros_of  # noqa: PLC0415 - the same
-    from meterhouse.core.window import window_breach  # noqa: PLC0415 - the same
-
-    try:
-        said, _, _ = prepared(record, product_code)
-    except InvalidRequestError as breach:
-        return breach.message
-    moment = micros_of(said.timestamp)
-    breach_of_window = window_breach(moment, now_micros, NEWEST.batch_window_seconds, NEWEST, WindowEdge.INSTANT)
-    return None if breach_of_window is None else f"the timestamp {breach_of_window}"
 
 
 def _random() -> float:

@@ -6,7 +6,7 @@ Each flow returns the operation's result or raises its error; `batch.py` has the
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
@@ -34,16 +34,7 @@ from meterhouse.client.records import (
     UsageRecordResult,
     check_time,
 )
-from meterhouse.client.wording import (
-    Said,
-    allocations_of,
-    check,
-    constraint,
-    encode,
-    quantity_of,
-    said_of,
-    timestamp_of,
-)
+from meterhouse.client.wording import Said, allocations_of, check, constraint, encode, quantity_of, say, timestamp_of
 from meterhouse.core import shapes
 from meterhouse.core.profile import OPERATIONS
 
@@ -75,10 +66,16 @@ def batch_once(
     for record in records:
         if record.product_code not in (None, product_code):
             raise InvalidRequestError(f"one request is of one product, here {product_code}: {record.product_code}")
-    said = [said_of(record) for record in records]
-    body = batch_body([encode(one) for one in said], product_code)
+    everything, breaches = say(records)
+    for breach in breaches.values():
+        raise breach
+    said = cast("list[Said]", everything)  # none is None where there are no breaches
     reply: Reply[Sorted] = yield from exchange(
-        caller, "BatchMeterUsage", body, lambda answer: sorted_batch(said, answer), until=until
+        caller,
+        "BatchMeterUsage",
+        batch_body(said, product_code),
+        lambda answer: sorted_batch(said, answer),
+        until=until,
     )
     found = _value(reply)
     results = tuple(
@@ -95,27 +92,24 @@ def batch_once(
 _STATUSES: Final[dict[str | None, RecordStatus]] = {status.value: status for status in RecordStatus}
 
 
-def batch_body(parts: Sequence[bytes], product_code: str | None) -> bytes:
-    """A request of these encoded records. Made of parts, so that a record is encoded once however often it is sent."""
-    if product_code is None:
-        return b'{"UsageRecords":[%b]}' % b",".join(parts)
-    return b'{"UsageRecords":[%b],"ProductCode":%b}' % (b",".join(parts), _json_text(product_code))
+def batch_body(said: list[Said], product_code: str | None) -> bytes:
+    """A request of these records. Raises InvalidRequestError where the code breaches its constraints."""
+    request = shapes.BatchMeterUsageRequest[shapes.Timestamp](said, product_code)
+    if product_code not in _CODES:
+        _check_code(product_code)
+    return encode(request)
 
 
 _fits: Final = constraint(shapes.ProductCode)
-_CODES: Final[dict[str, bytes]] = {}
+_CODES: Final[set[str | None]] = {None}
+_CODES_LIMIT: Final = 1000
 
 
-def _json_text(product_code: str) -> bytes:
-    """The code as JSON. Raises InvalidRequestError where it breaches its constraints."""
-    known = _CODES.get(product_code)
-    if known is None:
-        if not _fits(product_code):
-            check(shapes.BatchMeterUsageRequest([], product_code), shapes.BatchMeterUsageRequest)
-        if len(_CODES) > 1000:
-            _CODES.clear()
-        known = _CODES[product_code] = msgspec.json.encode(product_code)
-    return known
+def _check_code(product_code: str | None) -> None:
+    if not _fits(product_code):
+        check(shapes.BatchMeterUsageRequest([], product_code), shapes.BatchMeterUsageRequest)
+    if len(_CODES) < _CODES_LIMIT:
+        _CODES.add(product_code)
 
 
 def sorted_batch(said: list[Said], body: bytes) -> Sorted:

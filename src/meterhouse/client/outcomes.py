@@ -21,7 +21,7 @@ from meterhouse.client.errors import MeteringError
 from meterhouse.client.records import UsageRecord
 
 
-class Accepted(Struct, frozen=True):
+class Accepted(Struct, frozen=True, gc=False):
     """Kept: will be billed."""
 
     record: UsageRecord
@@ -29,7 +29,7 @@ class Accepted(Struct, frozen=True):
     request_id: str | None
 
 
-class Replayed(Struct, frozen=True):
+class Replayed(Struct, frozen=True, gc=False):
     """The same record was kept before, with the same quantity: billed once."""
 
     record: UsageRecord
@@ -38,7 +38,7 @@ class Replayed(Struct, frozen=True):
     request_id: str | None
 
 
-class Conflicted(Struct, frozen=True):
+class Conflicted(Struct, frozen=True, gc=False):
     """Its hour is kept with another quantity: will not be billed."""
 
     record: UsageRecord
@@ -49,7 +49,7 @@ class Conflicted(Struct, frozen=True):
     """
 
 
-class NotSubscribed(Struct, frozen=True):
+class NotSubscribed(Struct, frozen=True, gc=False):
     """The customer has no agreement that takes it: will not be billed."""
 
     record: UsageRecord

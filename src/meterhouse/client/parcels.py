@@ -40,14 +40,14 @@ ENVELOPE_BYTES: Final = 400
 _PLACE: Final = re.compile(r"\busageRecords\.(\d{1,2})\.member\b")
 
 
-class Pending(Struct, eq=False):
+class Pending(Struct, eq=False, gc=False):
     """A record on its way."""
 
     place: int
     """In the order given."""
     said: Said
-    part: bytes
-    """As it stands in a body."""
+    bytes_at_most: int
+    """What it adds to a body."""
     rounds: int = 0
     """How often it has come back without being settled."""
     is_lost: bool = False
@@ -99,7 +99,7 @@ class Group:
     def _go_together(self, members: list[Pending]) -> bool:
         if self._is_mixed and _license(members[-1]) != _license(members[0]):
             return False
-        return sum([len(one.part) for one in members]) + len(members) <= MOST_BYTES - ENVELOPE_BYTES
+        return sum([one.bytes_at_most for one in members]) <= MOST_BYTES - ENVELOPE_BYTES
 
     def drain(self) -> list[Pending]:
         """All that wait, taken out."""

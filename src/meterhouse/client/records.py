@@ -36,7 +36,7 @@ def check_time(moment: object) -> None:
         raise ValueError(f"{moment} has no time zone and could mean any of 24 hours: give tzinfo=UTC, or its own")
 
 
-class UsageAllocation(Struct, frozen=True):
+class UsageAllocation(Struct, frozen=True, gc=False):
     """A part of a record's quantity, and the tags it belongs to (contract §5)."""
 
     quantity: int | Decimal
@@ -50,7 +50,7 @@ class UsageAllocation(Struct, frozen=True):
             force_setattr(self, "tags", tuple(self.tags.items()))
 
 
-class UsageRecord(Struct, frozen=True, kw_only=True):
+class UsageRecord(Struct, frozen=True, kw_only=True, gc=False):
     """One customer's usage of one dimension in one hour (contract §4). TypeError for a float, ValueError for a time
     without a zone.
     """
@@ -98,7 +98,7 @@ class RecordStatus(StrEnum):
         return cls.UNKNOWN
 
 
-class UsageRecordResult(Struct, frozen=True):
+class UsageRecordResult(Struct, frozen=True, gc=False):
     """What the service says of one record. A result in the list does *not* mean that the record was accepted."""
 
     record: UsageRecord

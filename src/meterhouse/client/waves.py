@@ -5,17 +5,18 @@ overtake each other, so the second of a key goes in a second *wave*, which begin
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec import Struct
 
 from meterhouse.client.errors import InvalidRequestError
 from meterhouse.client.parcels import ENVELOPE_BYTES, MOST_BYTES, Pending
 from meterhouse.client.records import UsageRecord
-from meterhouse.client.wording import Said, encode, said_of
+from meterhouse.client.wording import Said, encode, say
 from meterhouse.core.moment import hour_of
 from meterhouse.core.usage import micros_of
 
-Key = tuple[str | None, str | None, str | None, str, int]
+Key = tuple[int, str | None, str | None, str | None, str]
 """What makes two records one (contract §4), as far as their names say it: the customer has two, and only the service
 knows which belong together.
 """
@@ -36,18 +37,21 @@ class Admitted(Struct):
 def admit(records: Sequence[UsageRecord], product_code: str | None) -> Admitted:
     """Every record as it will be sent, in its wave, or refused."""
     first: Wave = {}
-    admitted = Admitted([first], {}, {})
+    everything, breaches = say(records)
+    admitted = Admitted([first], {}, breaches)
     last_of_key: dict[Key, int] = {}
-    for place, record in enumerate(records):
-        try:
-            said, part, code = prepared(record, product_code)
-        except InvalidRequestError as breach:
-            admitted.refused[place] = breach
+    for place, (record, said) in enumerate(zip(records, everything, strict=True)):
+        if said is None:
             continue
-        timestamp = said.timestamp
+        code = record.product_code or product_code
+        bytes_at_most = USUAL_BYTES if said.usage_allocations is None else len(encode(said)) + 1
+        breach = _breach(said, code, bytes_at_most) if bytes_at_most > USUAL_BYTES or code is None else None
+        if breach is not None:
+            breaches[place] = breach
+            continue
+        timestamp, license_arn = said.timestamp, said.license_arn
         hour = timestamp // 3600 if type(timestamp) is int else hour_of(micros_of(timestamp))
-        names = (said.license_arn or code, said.customer_aws_account_id, said.customer_identifier, said.dimension)
-        key = (*names, hour)
+        key = (hour, license_arn or code, said.customer_aws_account_id, said.customer_identifier, said.dimension)
         last = last_of_key.setdefault(key, place)
         wave = first
         if last != place:
@@ -57,20 +61,21 @@ def admit(records: Sequence[UsageRecord], product_code: str | None) -> Admitted:
         members = wave.get(code)
         if members is None:
             members = wave[code] = []
-        members.append(Pending(place, said, part))
+        members.append(Pending(place, said, bytes_at_most))
     return admitted
 
 
-def prepared(record: UsageRecord, product_code: str | None) -> tuple[Said, bytes, str | None]:
-    """A record as it is sent, and its product's code. Raises InvalidRequestError."""
-    code = record.product_code or product_code
-    if code is None and record.license_arn is None:
-        raise InvalidRequestError("give a license_arn or a product_code: nothing says of which product this is")
-    said = said_of(record)
-    part = encode(said)
-    if len(part) > MOST_BYTES - ENVELOPE_BYTES:
-        raise InvalidRequestError(f"the record takes {len(part)} bytes, where a request stays below {MOST_BYTES}")
-    return said, part, code
+USUAL_BYTES: Final = 5000
+"""More than any record without allocations can take: 25 of them stay far below what a body may have."""
+
+
+def _breach(said: Said, code: str | None, bytes_at_most: int) -> InvalidRequestError | None:
+    """What is wrong with a record as one of a call, if anything is."""
+    if code is None and said.license_arn is None:
+        return InvalidRequestError("give a license_arn or a product_code: nothing says of which product this is")
+    if bytes_at_most > MOST_BYTES - ENVELOPE_BYTES:
+        return InvalidRequestError(f"the record takes {bytes_at_most} bytes, where a request stays below {MOST_BYTES}")
+    return None
 
 
 def _later_wave(admitted: Admitted, place: int) -> Wave:

@@ -6,7 +6,7 @@ done for each record of each call.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from re import compile as compiled
@@ -37,30 +37,43 @@ _FITTING_LIMIT: Final = 100_000
 
 def said_of(record: UsageRecord) -> Said:
     """A record as the wire's shape. Raises InvalidRequestError with every breach that no catalog is needed to see."""
-    names = (record.dimension, record.customer_aws_account_id, record.license_arn, record.customer_identifier)
-    if names not in _FITTING:
-        _check_names(record)
-        if len(_FITTING) >= _FITTING_LIMIT:
-            _FITTING.clear()
-        _FITTING.add(names)
-    quantity = record.quantity
-    whole, decimal = (
-        (quantity, None) if type(quantity) is int and 0 <= quantity <= _MOST_WHOLE else quantity_of(quantity)
-    )
-    timestamp = record.timestamp
-    said: Said = shapes.UsageRecord(
-        int(timestamp.timestamp()) if not timestamp.microsecond else timestamp_of(timestamp),
-        record.dimension,
-        record.customer_identifier or None,
-        whole,
-        decimal,
-        None,
-        record.customer_aws_account_id,
-        record.license_arn,
-    )
-    if record.allocations:
-        said.usage_allocations = allocations_of(record.allocations, whole, decimal)
+    (said,), breaches = say((record,))
+    if said is None:
+        raise breaches[0]
     return said
+
+
+def say(records: Sequence[UsageRecord]) -> tuple[list[Said | None], dict[int, InvalidRequestError]]:
+    """Records as the wire's shapes, None in the place of one that breaks a rule; and by place, what it breaks.
+
+    One loop for all of them: this is most of what a call costs before it is sent.
+    """
+    said: list[Said | None] = []
+    breaches: dict[int, InvalidRequestError] = {}
+    fitting, make = _FITTING, shapes.UsageRecord
+    last_time: datetime | None = None
+    seconds: shapes.Timestamp = 0
+    for record in records:
+        account, license_arn = record.customer_aws_account_id, record.license_arn
+        names = (record.dimension, account, license_arn, record.customer_identifier)
+        quantity, timestamp = record.quantity, record.timestamp
+        try:
+            if names not in fitting:
+                _check_names(record)
+            whole, decimal = (
+                (quantity, None) if type(quantity) is int and 0 <= quantity <= _MOST_WHOLE else quantity_of(quantity)
+            )
+            if timestamp is not last_time:
+                seconds = timestamp_of(timestamp) if timestamp.microsecond else int(timestamp.timestamp())
+                last_time = timestamp
+            parts = allocations_of(record.allocations, whole, decimal) if record.allocations else None
+        except InvalidRequestError as breach:
+            breaches[len(said)] = breach
+            said.append(None)
+            continue
+        identifier = record.customer_identifier or None
+        said.append(make(seconds, record.dimension, identifier, whole, decimal, parts, account, license_arn))
+    return said, breaches
 
 
 def constraint(annotated: Any) -> Callable[[str | None], bool]:
@@ -80,12 +93,15 @@ _CONSTRAINTS: Final = (
 
 
 def _check_names(record: UsageRecord) -> None:
+    """Raises InvalidRequestError where a record's names do not fit; remembers them where they do."""
     names = (record.dimension, record.customer_aws_account_id, record.license_arn, record.customer_identifier)
-    if all(text is None or isinstance(text, str) for text in names):
-        given = (record.customer_aws_account_id is not None) + bool(record.customer_identifier)
-        if given == 1 and names[0] and all(fits(text) for fits, text in zip(_CONSTRAINTS, names, strict=True)):
-            return
-    _say_breaches(record)
+    given = (record.customer_aws_account_id is not None) + bool(record.customer_identifier)
+    are_texts = all(text is None or isinstance(text, str) for text in names)
+    if not are_texts or given != 1 or not all(fits(text) for fits, text in zip(_CONSTRAINTS, names, strict=True)):
+        _say_breaches(record)
+    if len(_FITTING) >= _FITTING_LIMIT:
+        _FITTING.clear()
+    _FITTING.add(names)
 
 
 def _say_breaches(record: UsageRecord) -> NoReturn:
