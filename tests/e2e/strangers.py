@@ -18,6 +18,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -39,6 +40,8 @@ class Stranger(NamedTuple):
     """Whether it knows the variable that names an endpoint."""
     unknown_members: frozenset[str] = frozenset()
     """Members that its model lacks: it does not say them, and does not hear them."""
+    hears: frozenset[str] = frozenset()
+    """Members of answers that its model has all the same."""
     refuses_unknown: bool = True
     """Whether it refuses to say them; else it leaves them out without a word, and such rows are not for it."""
     unknown_errors: frozenset[str] = frozenset()
@@ -88,6 +91,9 @@ BOTOCORE_JUDGES: Final = frozenset(
 )
 """botocore looks for required members, and at the least length and value; not at patterns, nor at the most."""
 
+HEARD_ON_LATER_PYTHONS: Final = frozenset({"CustomerAWSAccountId"} if sys.version_info >= (3, 12) else ())
+"""There the oldest SDK that can be imported is of 2022, and ResolveCustomer names the account (see its lock file)."""
+
 JUDGES_OF_2019: Final = BOTOCORE_JUDGES | {"neither product nor license", "no name of a customer"}
 """Both names were required then."""
 
@@ -104,6 +110,7 @@ STRANGERS: Final = {
         reads_variable=False,
         unknown_members=AFTER_2019,
         unknown_errors=ERRORS_AFTER_2019,
+        hears=HEARD_ON_LATER_PYTHONS,
         judges=JUDGES_OF_2019,
         whole_seconds=True,
     ),
@@ -193,5 +200,6 @@ def members_of(said: Any) -> list[str]:
 def heard(answer: Any, stranger: Stranger) -> Any:
     """What a stranger makes of an answer: members that it does not know are left out."""
     if isinstance(answer, Mapping):
-        return {name: heard(value, stranger) for name, value in answer.items() if name not in stranger.unknown_members}
+        unheard = stranger.unknown_members - stranger.hears
+        return {name: heard(value, stranger) for name, value in answer.items() if name not in unheard}
     return answer

@@ -333,7 +333,7 @@ def test_bad_input_leaves_nothing_behind(server: Server) -> None:
 
     all_of_it()
     before = server.resident_bytes()
-    for _ in range(5):
+    for _ in range(3):
         all_of_it()
     assert server.resident_bytes() - before < 16_000_000
     assert exchange(server.port, request(batch())).status == 200
