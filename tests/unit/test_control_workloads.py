@@ -119,6 +119,10 @@ class Metadata:
         """A port that is not needed."""
         del self.ports[port]
 
+    async def close_ended(self) -> None:
+        """A workload has ended."""
+        self.ports.clear()
+
 
 async def test_an_instance_gets_a_metadata_service() -> None:
     """Under --imds an `ec2` workload gets a metadata endpoint of its own; one that is refused leaves no port behind."""
@@ -131,3 +135,5 @@ async def test_an_instance_gets_a_metadata_service() -> None:
         assert (await server.made("/workloads", TASK))["metadata_endpoint"] is None
         assert list(services.ports) == [9000]
         assert services.ports[9000] is not None
+        await server.made("/workloads/i-1/end")
+        assert services.ports == {}

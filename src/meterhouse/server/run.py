@@ -159,7 +159,7 @@ async def serve(
     try:
         with _signals(stopping, forced, on_hangup):
             await lifespan.say("startup")
-            server = _Server(application, bounds, lifespan.state)
+            server = Server(application, bounds, lifespan.state)
             try:
                 if not stopping.is_set():
                     await server.open(listening)
@@ -174,8 +174,8 @@ async def serve(
     return cut_count
 
 
-class _Server:
-    """The listening sockets and their connections, from the first to the last."""
+class Server:
+    """Listening sockets and their connections, from the first to the last. Belongs to one event loop."""
 
     def __init__(self, application: Application, bounds: Bounds, app_state: dict[str, Any]) -> None:
         config = Config(
@@ -192,20 +192,30 @@ class _Server:
         self._state = ServerState()
         self._roll = self._state.connections = _Roll()
         self._connect = lambda: BoundedProtocol(config, self._state, app_state, bounds=bounds)
-        self._servers: list[asyncio.AbstractServer] = []
+        self._servers: dict[str, list[asyncio.AbstractServer]] = {}
         self._dating: asyncio.TimerHandle | None = None
 
     async def open(self, listening: Listening) -> None:
         """Accept clients from here on."""
-        self._date()
+        if self._dating is None:
+            self._date()
         loop = asyncio.get_running_loop()
+        servers = self._servers.setdefault(listening.url, [])
         for sock in listening.sockets:
-            self._servers.append(await loop.create_server(self._connect, sock=sock, backlog=BACKLOG))
+            servers.append(await loop.create_server(self._connect, sock=sock, backlog=BACKLOG))
+
+    def shut(self, listening: Listening) -> None:
+        """Accept nobody more at these sockets, and end their connections when what has begun is finished."""
+        addresses = {sock.getsockname()[:2] for sock in listening.sockets}
+        for server in self._servers.pop(listening.url):
+            server.close()
+        for connection in list(self._roll):
+            if connection.server in addresses:
+                connection.shutdown()
 
     async def finish(self, seconds: float, forced: asyncio.Event) -> None:
         """Accept nobody more, and wait until what has begun is finished, but no longer than `seconds` or `forced`."""
-        for server in self._servers:
-            server.close()
+        self._close()
         for connection in list(self._roll):
             connection.shutdown()
         waits = {asyncio.ensure_future(self._finished()), asyncio.ensure_future(forced.wait())}
@@ -215,8 +225,7 @@ class _Server:
 
     async def cut(self) -> int:
         """End what is not finished; counts the requests among it."""
-        for server in self._servers:
-            server.close()
+        self._close()
         unfinished = set(self._state.tasks)
         for task in unfinished:
             task.cancel()
@@ -227,6 +236,11 @@ class _Server:
         if self._dating is not None:
             self._dating.cancel()
         return len(unfinished)
+
+    def _close(self) -> None:
+        for servers in self._servers.values():
+            for server in servers:
+                server.close()
 
     async def _finished(self) -> None:
         await self._roll.empty.wait()

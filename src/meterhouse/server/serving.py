@@ -22,6 +22,7 @@ from meterhouse.ledger.protocol import Busy, CannotOpen, Ledger, LedgerFailure
 from meterhouse.ledger.sqlite import open_sqlite
 from meterhouse.server.app import App, real_now_micros
 from meterhouse.server.chance import RandomIds
+from meterhouse.server.control.parts import InstanceMetadataServices
 from meterhouse.server.exchange import Application, Receive, Scope, Send
 from meterhouse.server.gates import Edge
 from meterhouse.server.log import LogLevel, configure_logs
@@ -33,6 +34,7 @@ from meterhouse.service.agreements import IssuedToken
 from meterhouse.service.catalog_file import LOADED_KIND, Circumstances, Loaded, check, load
 from meterhouse.service.clock import CLOCK_KIND, Clocks
 from meterhouse.service.draft import Sources
+from meterhouse.service.hand_out import HandOuts
 from meterhouse.service.house import House
 from meterhouse.service.market import Market
 from meterhouse.service.master_key import KeySource, WrongKey, keys_from
@@ -102,7 +104,8 @@ async def opened(settings: Settings, say: Say) -> AsyncIterator[tuple[App, Calla
         composed = Composed(settings, ledger, market, metrics)
         if written is not None:
             _tell(await composed.load_catalog(written), say)
-        yield composed.application, composed.loader(say)
+        async with composed.instance_metadata():
+            yield composed.application, composed.loader(say)
     except WrongKey as error:
         raise CannotServe(str(error)) from None
     except Refused as error:
@@ -177,6 +180,8 @@ class Composed:
             settings.auth is Auth.OPEN,
             Throttle(settings.throttle),
         )
+        self._hand_outs = HandOuts(market, self._sources, real_now_micros)
+        self._instance_metadata: InstanceMetadataServices | None = None
         house = House(ledger, market.catalog, clocks, RandomIds(), self._attest)
         striking = Striking(market, enabled=sandbox)
         self.application = App(house, market, edge, Late(self._control), striking, SignsOfLife(market), metrics)
@@ -185,7 +190,6 @@ class Composed:
         """The control API."""
         from meterhouse.server.control.application import control_application
         from meterhouse.server.control.parts import ControlParts
-        from meterhouse.service.hand_out import HandOuts
 
         settings = self._settings
         return control_application(
@@ -203,9 +207,26 @@ class Composed:
                 open_on_loopback=settings.auth is Auth.OPEN and settings.on_loopback,
                 real_now=real_now_micros,
                 environment=environment(),
-                hand_outs=HandOuts(self._market, self._sources, real_now_micros),
+                hand_outs=self._hand_outs,
+                instance_metadata=self._instance_metadata,
             )
         )
+
+    @asynccontextmanager
+    async def instance_metadata(self) -> AsyncIterator[None]:
+        """Under `--imds`: the metadata services of instances are open meanwhile."""
+        if not self._settings.imds:
+            yield
+            return
+        from meterhouse.server.instance_metadata import InstanceMetadataServer
+
+        services = InstanceMetadataServer(self._hand_outs, real_now_micros, os.urandom)
+        self._instance_metadata = services
+        try:
+            await services.open_again()
+            yield
+        finally:
+            await services.close()
 
     async def _attest(self, attestation: Attestation) -> RegisterUsageResult:
         from meterhouse.service.product_keys import Attestor

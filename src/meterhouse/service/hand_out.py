@@ -84,28 +84,43 @@ class HandOuts:
         Raises PermissionError where a token is sent that is not its own.
         """
         name = _name(address_secret)
-        body = self._market.settings(HAND_OUT_KIND).get(name)
-        if body is None:
+        hand_out = self._kept(name)
+        if hand_out is None:
             return None
-        hand_out = msgspec.msgpack.decode(body, type=HandOut)
         if authorization_token is not None and not hmac.compare_digest(
             _digest(authorization_token), hand_out.authorization_sha256
         ):
             raise PermissionError("the authorization token is not that of these credentials")
         return name, hand_out
 
-    def with_ports(self) -> list[tuple[str, HandOut]]:
-        """Those that have an instance metadata service, with their names."""
-        kept = self._market.settings(HAND_OUT_KIND).items()
-        found = [(name, msgspec.msgpack.decode(body, type=HandOut)) for name, body in kept]
-        return [(name, hand_out) for name, hand_out in found if hand_out.port is not None]
+    def ports(self) -> dict[str, int]:
+        """The ports of those that have an instance metadata service and whose workload runs, by their names."""
+        kept = {name: self._kept(name) for name in self._market.settings(HAND_OUT_KIND)}
+        return {
+            name: hand_out.port
+            for name, hand_out in kept.items()
+            if hand_out is not None and hand_out.port is not None and self._runs(hand_out)
+        }
+
+    def lives(self, name: str) -> bool:
+        """Whether the workload of a hand-out runs."""
+        hand_out = self._kept(name)
+        return hand_out is not None and self._runs(hand_out)
+
+    async def move(self, name: str, port: int) -> None:
+        """Another port has taken the place of a hand-out's."""
+
+        def plan(_catalog: Catalog) -> Change[None]:
+            hand_out = self._kept(name)
+            return Change([] if hand_out is None else [_document(name, structs.replace(hand_out, port=port))], None)
+
+        await self._market.change(plan)
 
     async def give(self, name: str) -> HandedOut | None:
         """The credentials of a hand-out, renewed where they near their end; None once the workload was ended."""
 
         def plan(catalog: Catalog) -> Change[HandOut | None]:
-            body = self._market.settings(HAND_OUT_KIND).get(name)
-            hand_out = None if body is None else msgspec.msgpack.decode(body, type=HandOut)
+            hand_out = self._kept(name)
             workload = None if hand_out is None else catalog.running(hand_out.resource_id)
             if hand_out is None or workload is None:
                 return Change([], None)
@@ -128,6 +143,13 @@ class HandOuts:
             made_micros,
             credential.expires_micros,
         )
+
+    def _kept(self, name: str) -> HandOut | None:
+        body = self._market.settings(HAND_OUT_KIND).get(name)
+        return None if body is None else msgspec.msgpack.decode(body, type=HandOut)
+
+    def _runs(self, hand_out: HandOut) -> bool:
+        return self._market.catalog.running(hand_out.resource_id) is not None
 
     def _renewed(self, name: str, hand_out: HandOut, workload: Workload, catalog: Catalog) -> Change[HandOut | None]:
         now_micros = self._real_micros()

@@ -27,6 +27,9 @@ class InstanceMetadataServices(Protocol):
     async def give_up(self, port: int) -> None:
         """Lets a port go that is not needed after all."""
 
+    async def close_ended(self) -> None:
+        """Closes the services of workloads that have ended."""
+
 
 class ControlParts(NamedTuple):
     """What the control API stands on."""

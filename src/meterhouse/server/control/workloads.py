@@ -77,6 +77,8 @@ async def end_workload(asked: Asked) -> Answered:
     """`POST /workloads/{resource_id}/end`."""
     resource_id, sources = asked.path["resource_id"], asked.parts.sources
     workload = await asked.parts.market.change(lambda catalog: ended_workload(resource_id, catalog, sources))
+    if asked.parts.instance_metadata is not None:
+        await asked.parts.instance_metadata.close_ended()
     return Answered((await _answers([workload], asked.parts))[0])
 
 
