@@ -8,13 +8,11 @@ from typing import Any, Final
 import pytest
 from msgspec.structs import replace
 
-from meterhouse.core.call import Call, DoubleBilling, Following, Signer
+from meterhouse.core.call import Following
 from meterhouse.core.catalog import Account, ProductType
-from meterhouse.core.decide.batch_meter_usage import plan_batch_meter_usage
 from meterhouse.core.moment import HOUR, hour_of
 from meterhouse.core.outcome import STATUS_OF_OUTCOME, FaultCode, Outcome
 from meterhouse.core.shapes import (
-    BatchMeterUsageRequest,
     BatchMeterUsageResult,
     Tag,
     Timestamp,
@@ -403,76 +401,6 @@ def test_an_agreement_is_looked_at_anew_after_every_change() -> None:
     assert outcomes_of(send(catalog, kept, usage)) == [NOT_SUBSCRIBED]
     catalog.put(replace(agreement(LEGACY, PENDING), pending=False))
     assert outcomes_of(send(catalog, kept, usage)) == [ACCEPTED]
-
-
-# --- billed twice -----------------------------------------------------------------------------------------------------
-
-
-def test_both_forms_of_a_legacy_product_warn_of_double_billing() -> None:
-    """Accepted both, and whichever comes second brings a warning with both ids."""
-    by_product, by_license = said(), said(license_arn=license_of(LEGACY, ACTIVE))
-    for first, second in ((by_product, by_license), (by_license, by_product)):
-        catalog, kept = market(), KeptRecords()
-        one = send(catalog, kept, first)
-        other = send(catalog, kept, second)
-        assert outcomes_of(one) == outcomes_of(other) == [ACCEPTED]
-        assert isinstance(one, Following)
-        assert isinstance(other, Following)
-        assert list(one.warnings) == []
-        here, there = other.entries[0].record_id, one.entries[0].record_id
-        assert list(other.warnings) == [DoubleBilling(ACTIVE, "users", hour_of(NOW), here, there)]
-
-
-def test_both_forms_in_one_batch_warn_once() -> None:
-    """Also where the other form is in the same batch; a replay warns no more."""
-    catalog, kept = market(), KeptRecords()
-    records = said(), said(license_arn=license_of(LEGACY, ACTIVE))
-    following = send(catalog, kept, *records)
-    assert isinstance(following, Following)
-    assert outcomes_of(following) == [ACCEPTED, ACCEPTED]
-    assert len(following.warnings) == 1
-    again = send(catalog, kept, *records)
-    assert isinstance(again, Following)
-    assert list(again.warnings) == []
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        said("11:20:00", license_arn=license_of(LEGACY, ACTIVE)),
-        said(dimension="requests", license_arn=license_of(LEGACY, ACTIVE)),
-        said(license_arn=license_of(LEGACY, YOUNG), customer_aws_account_id=YOUNG),
-    ],
-)
-def test_other_usage_brings_no_warning(other: UsageRecord[Timestamp]) -> None:
-    """Another hour, dimension or customer is not the same usage."""
-    following = send(market(), KeptRecords(), said(), other)
-    assert isinstance(following, Following)
-    assert outcomes_of(following) == [ACCEPTED, ACCEPTED]
-    assert list(following.warnings) == []
-
-
-def test_only_a_product_that_takes_both_forms_is_looked_at_for_a_rival() -> None:
-    """What cannot be billed twice costs no look at the ledger."""
-    rivals = {}
-    for code, usage in ((LEGACY, said()), (None, said(license_arn=license_of(CONCURRENT, ACTIVE)))):
-        request = BatchMeterUsageRequest([usage], code)
-        call = Call(request, Signer(CALLER.account, "arn"), "us-east-1", CALLER.profile)
-        rivals[code] = list(plan_batch_meter_usage(call, market(), NOW).rivals)
-    assert rivals == {LEGACY: [RecordKey(hour_of(NOW), Series(license_of(LEGACY, ACTIVE), ACTIVE, "users"))], None: []}
-
-
-def test_a_warning_names_each_license_that_bills_the_same_usage() -> None:
-    """A buyer with two licenses can be billed three times, and is warned of it twice."""
-    catalog, kept = market(), KeptRecords()
-    catalog.put(agreement(LEGACY, ACTIVE, number=2))
-    licenses = [said(license_arn=license_of(LEGACY, ACTIVE, number)) for number in (1, 2)]
-    following = send(catalog, kept, *licenses)
-    assert isinstance(following, Following)
-    assert list(following.warnings) == []
-    following = send(catalog, kept, said())
-    assert isinstance(following, Following)
-    assert len(following.warnings) == 2
 
 
 # --- the product's switches and profiles ------------------------------------------------------------------------------

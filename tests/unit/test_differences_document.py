@@ -18,7 +18,7 @@ CHOICES: Final = {
     "iso-8601": "unit/test_codec.py::test_a_timestamp_is_read_exactly_and_echoed_by_value",
     "statuses": "unit/test_codec.py::test_a_fault_has_its_status",
     "order-of-faults": "unit/test_batch_faults.py::test_the_earlier_step_decides_whatever_the_order_of_the_records",
-    "constraint-breaches": "unit/test_codec_refusals.py::test_constraint_breaches_are_listed_all_in_corals_form",
+    "constraint-breaches": "unit/test_codec_breaches.py::test_constraint_breaches_are_listed_all_in_corals_form",
     "modelled-breaches": "unit/test_codec.py::test_what_rules_judge_passes_on_the_careful_path_too",
     "empty-names": "unit/test_batch_meter_usage.py::test_an_empty_customer_identifier_is_none",
     "one-megabyte": "unit/test_http_bounds.py::test_a_body_is_bounded_to_the_byte",
