@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meterhouse.cli import following
+from meterhouse.cli import following, journal, run
+from meterhouse.cli.calling import Unanswered
 from meterhouse.cli.following import Following
 
 Row = dict[str, Any]
@@ -115,3 +116,46 @@ def test_none_is_missed_and_none_comes_twice(turns: list[list[tuple[str, int]]])
     for product in "abc":
         kept = [row for row in journals.rows if row["product"] == product]
         assert [row for row in seen if row["product"] == product] == kept
+
+
+class Unsteady(Journals):
+    """A server that is away now and then, and whose reader presses Ctrl-C at last."""
+
+    def __init__(self, *days: str) -> None:
+        super().__init__()
+        self._days = list(days)
+
+    def call(self, method: str, path: str, query: Mapping[str, Any]) -> bytes:
+        """What comes of a look at one journal depends on the day."""
+        if not self._days:
+            raise KeyboardInterrupt
+        if self._days.pop(0) == "away":
+            raise Unanswered("http://h is not served: nobody listens there.")
+        self.keep("a", len(self._days))
+        return super().call(method, path, query)
+
+
+@pytest.mark.parametrize(
+    ("days", "exit_code", "positions", "complaints"),
+    [
+        ("here here", 0, [1, 2], 0),
+        ("here away away here away here", 0, [1, 2, 3], 2),
+        ("away here", 1, [], 1),
+    ],
+)
+def test_a_server_may_come_back(
+    days: str,
+    exit_code: int,
+    positions: list[int],
+    complaints: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A server that was there and goes is asked on, which is said once; one that never was is a failure."""
+    server = Unsteady(*days.split())
+    monkeypatch.setattr(journal, "Caller", lambda _url: server)
+    monkeypatch.setattr(journal, "POLL_SECONDS", 0)
+    assert run(["journal", "follow", "--product", "a", "--region", "us-east-1", "--json"]) == exit_code
+    out, error = capsys.readouterr()
+    assert [json.loads(line)["position"] for line in out.splitlines()] == positions
+    assert error.count("nobody listens there") == complaints

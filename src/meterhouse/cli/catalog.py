@@ -1,6 +1,7 @@
 """`meterhouse catalog`: the catalog as a file."""
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -16,6 +17,8 @@ from meterhouse.cli.telling import Column, number, print_bytes, tell, tell_table
 from meterhouse.cli.typed import STANDARD_INPUT, read_file
 
 app = App(name="catalog")
+
+_API_NAME: Final = re.compile(r"^toml(?=[,:])")
 
 CHANGED: Final = (Column("Table", "table"), Column("Rows", "rows", number, right=True))
 File = Annotated[Path, Parameter(help="A catalog file; - reads standard input.")]
@@ -83,7 +86,11 @@ def load(file: File, *, server: Server = HERE) -> None:
         toml = read_file(file).decode()
     except UnicodeDecodeError as error:
         raise CommandFailed(f"{file} is not UTF-8: {error.reason} at byte {error.start}.", 2) from None
-    server.tell(_tell_loaded, "POST", "/catalog", body={"toml": toml})
+    try:
+        server.tell(_tell_loaded, "POST", "/catalog", body={"toml": toml})
+    except CommandFailed as failure:
+        # The API knows the member in which the text came; here it is a file.
+        raise CommandFailed(_API_NAME.sub(lambda _name: str(file), str(failure)), failure.exit_code) from None
 
 
 @app.command

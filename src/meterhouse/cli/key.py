@@ -52,9 +52,7 @@ def rotate(
     if json:
         print_bytes(msgspec.json.encode({"secrets": count}) + b"\n")
     else:
-        print(
-            f"Secrets encrypted anew: {number(count)}. {PLACES[bool(master_key()), bool(new)].format(file=key_file)}"
-        )
+        print(f"Secrets encrypted anew: {number(count)}. {PLACES[bool(master_key()), bool(new)].format(file=key_file)}")
 
 
 async def _rotate(path: Path, key_file: Path, new: str | None) -> int:

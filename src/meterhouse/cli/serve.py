@@ -32,6 +32,7 @@ def serve(
     throttle: str = THROTTLE_OFF,
     profile: str = NEWEST.name,
     imds: Annotated[bool, Parameter(negative=())] = False,
+    workers: int = 1,
     log_level: LogLevel = LogLevel.INFO,
 ) -> None:
     """Serve the AWS Marketplace Metering Service.
@@ -48,7 +49,8 @@ def serve(
     port
         The port to listen on; 0 lets the system pick one.
     data
-        The ledger: a SQLite file, made where there is none, or `memory`, which is gone when the server stops.
+        The ledger: a SQLite file, made where there is none; `postgresql://…`, for many servers at once; or `memory`,
+        which is gone when the server stops.
     catalog
         A TOML file of products, buyers, agreements, credentials and tokens. Loading it again changes nothing.
     auth
@@ -66,11 +68,14 @@ def serve(
         The rules as of a month: 2026-11, 2026-06, 2020-11 or 2018-06.
     imds
         Give each EC2 workload an instance metadata service (IMDSv2) on a loopback port of its own.
+    workers
+        How many processes serve; more than one needs PostgreSQL.
     log_level
         How much is logged on standard error, one JSON object a line: every refusal and change at `info`, every request
         at `debug`.
     """
-    from meterhouse.server.serving import CannotServe, serve_until_stopped
+    from meterhouse.server.serving import serve_until_stopped
+    from meterhouse.server.workers import CannotServe
 
     try:
         settings = Settings(
@@ -85,6 +90,7 @@ def serve(
             profile=profile_named(profile),
             throttle=rates_named(throttle),
             imds=imds,
+            workers=workers,
         )
     except BadSettings as error:
         raise CommandFailed(str(error), 2) from None

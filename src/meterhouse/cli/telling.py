@@ -8,13 +8,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from rich.box import SIMPLE_HEAD
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
 
 NOTHING: Final = "-"
 """What stands where there is no value."""
@@ -83,11 +80,14 @@ class Listing:
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self._columns = [column for column in columns if column.listed]
-        self._widths = [cell_len(column.title) for column in self._columns]
+        self._widths = [len(column.title) for column in self._columns]
         self._told = 0
 
     def tell(self, rows: Sequence[Row]) -> None:
         """Some rows more."""
+        from rich.cells import cell_len  # what paints tables is imported for tables alone: programs want none
+        from rich.console import Console
+
         if not rows:
             return
         lines = [[column.of(row) for column in self._columns] for row in rows]
@@ -110,7 +110,11 @@ class Listing:
                 print()
             tell(row, self._columns)
 
-    def _tell_together(self, lines: Sequence[Sequence[str]], console: Console) -> None:
+    def _tell_together(self, lines: Sequence[Sequence[str]], console: "Console") -> None:
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+        from rich.text import Text
+
         table = Table(box=SIMPLE_HEAD, show_header=not self._told, show_edge=False, pad_edge=False)
         for column, width in zip(self._columns, self._widths, strict=True):
             justify: Literal["left", "right"] = "right" if column.right else "left"
@@ -129,7 +133,7 @@ _GAP: Final = 3
 
 def tell(row: Row, columns: Sequence[Column]) -> None:
     """One thing, a line a member."""
-    width = max(cell_len(column.title) for column in columns)
+    width = max(len(column.title) for column in columns)
     for column in columns:
         print(f"{column.title.ljust(width)}  {column.of(row)}")
 
