@@ -1,8 +1,9 @@
 """The examples of the README and the how-tos are run, block by block, as a reader would run them.
 
 What a block is for, its mark says (`tests/document_blocks.py`). Each document has a folder of its own, in which what a
-block exports or writes is there for the later ones. Only three things are not as they are written: the port is one that
-the system picked, the scripts are the commands that they call, and the Python is that of the tests.
+block exports or writes is there for the later ones. Only four things are not as they are written: the port is one that
+the system picked, the database is the tests' own, the scripts are the commands that they call, and the Python is that
+of the tests.
 """
 
 import os
@@ -20,10 +21,12 @@ import pytest
 
 from tests.document_blocks import EXECUTED, Block, blocks_of
 from tests.e2e.serving import PATIENCE_SECONDS, READY
+from tests.postgres import place_url_now
 
 COMMAND: Final = f"{sys.executable} -m meterhouse"
 SCRIPTS: Final = {"scripts/serve": f"{COMMAND} serve --port 0", "scripts/demo": f"{COMMAND} demo --port 0"}
 PORT: Final = "8750"
+DATABASE: Final = "postgresql://meterhouse@db.example.com/meterhouse"
 SERVES_ON: Final = "goes on until Ctrl-C"
 """What the demo says when its story is told."""
 CHANGING: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|datetime\.datetime\([^()]*(?:\(\))?\)")
@@ -45,6 +48,8 @@ class Reader:
     def follow(self, block: Block) -> None:
         """Do what one block is for."""
         text = block.text.replace(PORT, self._port)
+        if DATABASE in text:
+            text = text.replace(DATABASE, place_url_now(self._folder))
         match block.language, block.mark:
             case "sh", "run" | "fails":
                 self._run_shell(text, succeeds=block.mark == "run")

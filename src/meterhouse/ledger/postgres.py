@@ -56,8 +56,6 @@ from meterhouse.ledger.protocol import (
 
 answer_type = TypeVar("answer_type")
 
-SCHEMES: Final = ("postgresql://", "postgres://")
-"""How the address of such a ledger begins."""
 WRITING_CONNECTIONS: Final = 4
 READING_CONNECTIONS: Final = 2
 """The most that one process opens."""

@@ -26,6 +26,7 @@ from meterhouse.core.usage import text_of_id
 from meterhouse.ledger.protocol import Busy, LedgerFailure, Stale
 from meterhouse.server.chance import RandomIds
 from meterhouse.server.exchange import DROP
+from meterhouse.server.fresh import Fresh
 from meterhouse.server.gates import GATES, Arrival, Edge
 from meterhouse.server.metrics import DROPPED, OK, UNNAMED, Metrics
 from meterhouse.server.struck import Dropped, Struck
@@ -90,6 +91,7 @@ class App:
         striking: Striking,
         signs_of_life: SignsOfLife,
         metrics: Metrics,
+        fresh: Fresh,
     ) -> None:
         self._house = house
         self._market = market
@@ -98,6 +100,7 @@ class App:
         self._striking = striking
         self._signs_of_life = signs_of_life
         self._metrics = metrics
+        self._fresh = fresh
         self._request_ids = RandomIds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -153,7 +156,7 @@ class App:
     async def _alive(self, arrival: Arrival) -> bytes:
         """The answer; it leaves, and so does a refusal, once it is kept that the calling workload lives (§7)."""
         try:
-            answer = await self._answer(arrival)
+            answer = await self._answer_by_the_latest(arrival)
         except (Fault, Dropped):
             await self._note_life(arrival.signer.workload)
             raise
@@ -163,6 +166,17 @@ class App:
     async def _note_life(self, workload: Workload | None) -> None:
         if workload is not None:
             await self._signs_of_life.note(workload, self._house.clock.now_micros(workload.account))
+
+    async def _answer_by_the_latest(self, arrival: Arrival) -> bytes:
+        """The answer; what was refused is judged again where another server has changed the catalog meanwhile."""
+        await self._fresh.before_a_request()
+        for _ in range(JUDGED_AGAIN_LIMIT):
+            try:
+                return await self._answer(arrival)
+            except Fault as fault:
+                if fault.code is FaultCode.THROTTLING or not await self._fresh.has_moved():
+                    raise
+        raise Busy("the catalog changes faster than requests can be judged by it")
 
     async def _answer(self, arrival: Arrival) -> bytes:
         if arrival.body is not None and len(arrival.body) >= READ_ASIDE_BYTES:

@@ -8,6 +8,7 @@ import gc
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,12 +25,23 @@ from meterhouse.server.app import App, real_now_micros
 from meterhouse.server.chance import RandomIds
 from meterhouse.server.control.parts import InstanceMetadataServices
 from meterhouse.server.exchange import Application, Receive, Scope, Send
+from meterhouse.server.fresh import Fresh
 from meterhouse.server.gates import Edge
 from meterhouse.server.log import LogLevel, configure_logs
 from meterhouse.server.metrics import Metrics
-from meterhouse.server.run import CannotListen, listen, serve
-from meterhouse.server.settings import MEMORY, Auth, ClockMode, Settings, admin_token, environment, master_key
+from meterhouse.server.run import CannotListen, Listening, listen, serve
+from meterhouse.server.settings import (
+    MEMORY,
+    POSTGRES_SCHEMES,
+    Auth,
+    ClockMode,
+    Settings,
+    admin_token,
+    environment,
+    master_key,
+)
 from meterhouse.server.throttle import Throttle
+from meterhouse.server.workers import CannotServe, Duty, Told, Workers, until_orphaned
 from meterhouse.service.agreements import IssuedToken
 from meterhouse.service.catalog_file import LOADED_KIND, Circumstances, Loaded, check, load
 from meterhouse.service.clock import CLOCK_KIND, Clocks
@@ -53,47 +65,59 @@ log = structlog.get_logger("meterhouse")
 Say = Callable[[str], None]
 
 
-class CannotServe(Exception):
-    """The server cannot start; one sentence says why, `exit_code` whose fault it is (1 the system's, 2 the input's)."""
-
-    def __init__(self, sentence: str, exit_code: int = 1) -> None:
-        super().__init__(sentence)
-        self.exit_code = exit_code
-
-
 def serve_until_stopped(settings: Settings, log_level: LogLevel, say: Say) -> None:
     """Serves until SIGTERM or SIGINT. `say` gets what belongs on standard output, line by line. Raises CannotServe."""
     configure_logs(log_level)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, say))
-
-
-async def _serve(settings: Settings, say: Say) -> None:
     try:
         listening = listen(settings.host, settings.port)
     except CannotListen as error:
         raise CannotServe(str(error)) from None
     try:
-        async with opened(settings, say) as (application, load_again):
-            gc.freeze()  # what is alive now stays alive: the collector need not look at it again
-            log.info("started", url=listening.url, data=settings.data, auth=str(settings.auth))
-            cut = await serve(
-                application,
-                listening,
-                on_ready=lambda url: say(f"Meterhouse is ready at {url}"),
-                on_hangup=load_again,
-            )
-            log.info("stopped", requests_cut_off=cut)
+        if settings.workers == 1:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(settings, listening, say, partial(_say_ready, say)))
+        else:
+            work = partial(_work, settings, listening, say)
+            Workers(settings.workers, work, partial(_say_ready, say), listening.close).run()
     finally:
         listening.close()
 
 
+def _say_ready(say: Say, url: str) -> None:
+    say(f"Meterhouse is ready at {url}")
+
+
+def _work(settings: Settings, listening: Listening, say: Say, duty: Duty) -> None:
+    """One of several processes that serve."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, listening, say, lambda url: duty.tell(Told(url)), duty))
+
+
+async def _serve(
+    settings: Settings, listening: Listening, say: Say, on_ready: Callable[[str], None], duty: Duty | None = None
+) -> None:
+    stop = asyncio.Event()
+    watching = None if duty is None else asyncio.ensure_future(until_orphaned(duty.lifeline, stop))
+    async with opened(settings, say, loads=duty is None or duty.is_first) as (application, load_again):
+        gc.freeze()  # what is alive now stays alive: the collector need not look at it again
+        log.info("started", url=listening.url, data=settings.ledger_name, auth=str(settings.auth))
+        cut = await serve(application, listening, on_ready=on_ready, on_hangup=load_again, stop=stop)
+        log.info("stopped", requests_cut_off=cut)
+    if watching is not None:
+        watching.cancel()
+
+
 @asynccontextmanager
-async def opened(settings: Settings, say: Say) -> AsyncIterator[tuple[App, Callable[[], None]]]:
-    """The application over its opened ledger, and what loads the catalog file again. Raises CannotServe."""
+async def opened(settings: Settings, say: Say, *, loads: bool = True) -> AsyncIterator[tuple[App, Callable[[], None]]]:
+    """The application over its opened ledger, and what loads the catalog file again. Raises CannotServe.
+
+    `loads`: the catalog file is loaded now.
+    """
     metrics = Metrics()
     try:
-        written = None if settings.catalog is None else await asyncio.to_thread(_read, settings.catalog, settings.data)
+        written = (
+            await asyncio.to_thread(_read, settings.catalog, settings.data) if settings.catalog and loads else None
+        )
         ledger = await _ledger(settings, metrics)
     except CannotOpen as error:
         raise CannotServe(str(error)) from None
@@ -111,7 +135,7 @@ async def opened(settings: Settings, say: Say) -> AsyncIterator[tuple[App, Calla
     except Refused as error:
         raise CannotServe(str(error), 2) from None
     except (Busy, LedgerFailure) as error:
-        raise CannotServe(f"{settings.data}: {error}") from None
+        raise CannotServe(f"{settings.ledger_name}: {error}") from None
     finally:
         await ledger.close()
 
@@ -125,7 +149,7 @@ def _read(catalog: Path, ledger: str = "") -> WrittenCatalog:
         text = catalog.read_bytes()
     except OSError as error:
         raise CannotServe(f"--catalog: {catalog} cannot be read: {error.strerror}.", 2) from None
-    if ledger and not Path(ledger).exists():
+    if ledger and not ledger.startswith(POSTGRES_SCHEMES) and not Path(ledger).exists():
         sources = Sources(lambda _account: real_now_micros(), os.urandom, lambda _place, _secret: b"", parse_policy)
         check(text, str(catalog), environment(), sources)
     return read_catalog(text, str(catalog))
@@ -134,12 +158,25 @@ def _read(catalog: Path, ledger: str = "") -> WrittenCatalog:
 async def _ledger(settings: Settings, metrics: Metrics) -> Ledger:
     if settings.data == MEMORY:
         return await open_memory(on_group=metrics.committed)
+    if settings.on_postgres:
+        return await _postgres(settings.data, metrics)
     return await open_sqlite(Path(settings.data), on_group=metrics.committed)
+
+
+async def _postgres(url: str, metrics: Metrics) -> Ledger:
+    try:
+        from meterhouse.ledger.postgres import open_postgres
+    except ModuleNotFoundError:
+        sentence = "--data: PostgreSQL needs the extra `postgres`: pip install 'meterhouse[postgres]'."
+        raise CannotServe(sentence, 2) from None
+    return await open_postgres(url, on_group=metrics.committed)
 
 
 def _keys(settings: Settings) -> KeySource:
     """The master key's source; a ledger in memory has one that is as short-lived as itself."""
     text = master_key()
+    if settings.on_postgres:
+        return keys_from(text, None, os.urandom)
     if settings.data == MEMORY:
         throwaway = os.urandom(32)
         return lambda *, first: [throwaway]  # noqa: ARG005  # a key source is asked by this name
@@ -182,9 +219,10 @@ class Composed:
         )
         self._hand_outs = HandOuts(market, self._sources, real_now_micros)
         self._instance_metadata: InstanceMetadataServices | None = None
-        house = House(ledger, market.catalog, clocks, RandomIds(), self._attest)
+        fresh = Fresh(market, shared=settings.on_postgres, sandbox=sandbox)
+        house = House(ledger, market.catalog, clocks, RandomIds(), self._attest, fresh.confirm)
         striking = Striking(market, enabled=sandbox)
-        self.application = App(house, market, edge, Late(self._control), striking, SignsOfLife(market), metrics)
+        self.application = App(house, market, edge, Late(self._control), striking, SignsOfLife(market), metrics, fresh)
 
     def _control(self) -> Application:
         """The control API."""
@@ -200,7 +238,7 @@ class Composed:
                 sources=self._sources,
                 metrics=self._metrics,
                 profile=settings.profile,
-                engine="memory" if settings.data == MEMORY else "sqlite",
+                engine=settings.engine,
                 version=__version__,
                 sandbox=settings.clock is ClockMode.TEST,
                 admin_token=admin_token(),

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -17,6 +18,8 @@ THROTTLE_OFF: Final = "off"
 THROTTLE_AWS: Final = "aws"
 MEMORY: Final = "memory"
 """The `--data` of a ledger that is gone when the server stops."""
+POSTGRES_SCHEMES: Final = ("postgresql://", "postgres://")
+"""How the `--data` of a PostgreSQL database begins."""
 
 
 class Auth(StrEnum):
@@ -44,7 +47,7 @@ class Settings(Struct, frozen=True):
     port: int = 8750
     """0: one that the system picks."""
     data: str = "meterhouse.db"
-    """A SQLite file, or `memory`."""
+    """A SQLite file, `memory`, or the address of a PostgreSQL database."""
     catalog: Path | None = None
     auth: Auth = Auth.STRICT
     open_to_network: bool = False
@@ -56,6 +59,8 @@ class Settings(Struct, frozen=True):
     """How often each operation may be called, by its name; one without a rate is not throttled."""
     imds: bool = False
     """Whether EC2 workloads get an instance metadata service, each on a loopback port of its own."""
+    workers: int = 1
+    """How many processes serve."""
 
     def __post_init__(self) -> None:
         """Raises BadSettings where the settings contradict each other."""
@@ -69,10 +74,32 @@ class Settings(Struct, frozen=True):
                 f"--auth open on {self.host} would let anyone who reaches this machine meter usage; "
                 "add --open-to-network if that is meant, or serve on 127.0.0.1."
             )
-        if self.data.startswith(("postgres://", "postgresql://")):
-            raise BadSettings("--data: PostgreSQL is not served by this version; give a SQLite file, or 'memory'.")
+        if self.workers < 1:
+            raise BadSettings(f"--workers: {self.workers} processes cannot serve; 1 or more can.")
+        if self.workers > 1 and not self.on_postgres:
+            raise BadSettings("--workers: more than one process needs PostgreSQL; give its address as --data.")
+        if self.workers > 1 and self.imds:
+            raise BadSettings("--imds: its ports are those of one process; serve without --workers.")
         if self.data.startswith(("file:", "sqlite:")):
             raise BadSettings(f"--data: {self.data!r} is a URI; give the name of a SQLite file, or 'memory'.")
+
+    @property
+    def on_postgres(self) -> bool:
+        """Whether the ledger is in PostgreSQL, where other servers may use it too."""
+        return self.data.startswith(POSTGRES_SCHEMES)
+
+    @property
+    def ledger_name(self) -> str:
+        """What the ledger is called in logs and sentences: never with a password."""
+        if not self.on_postgres:
+            return self.data
+        parts = urlsplit(self.data)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    @property
+    def engine(self) -> str:
+        """The word for what keeps the ledger."""
+        return "postgres" if self.on_postgres else MEMORY if self.data == MEMORY else "sqlite"
 
     @property
     def on_loopback(self) -> bool:

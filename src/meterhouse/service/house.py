@@ -32,17 +32,32 @@ class Occasion(Protocol):
 
 Attest = Callable[[Attestation], Awaitable[RegisterUsageResult]]
 """Signs the answer of a registration that is kept."""
+Confirm = Callable[[], Awaitable[None]]
+"""Raises `Stale` where the catalog has moved: asked before an answer is given that no turn has judged."""
+
+
+async def unshared() -> None:
+    """The `Confirm` of a ledger that no other server changes."""
 
 
 class House:
     """Calls the operations over one ledger and one catalog."""
 
-    def __init__(self, ledger: Ledger, catalog: Catalog, clock: Clock, record_ids: RecordIds, attest: Attest) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        catalog: Catalog,
+        clock: Clock,
+        record_ids: RecordIds,
+        attest: Attest,
+        confirm: Confirm = unshared,
+    ) -> None:
         self.ledger = ledger
         self.catalog = catalog
         self.clock = clock
         self._record_ids = record_ids
         self._attest = attest
+        self._confirm = confirm
 
     async def call(
         self, operation: Operation, call: Call[Any], occasion: Occasion, left_out: Sequence[int] = ()
@@ -60,7 +75,9 @@ class House:
         else:
             plan = operation.plan(call, self.catalog, now_micros)
         if plan.partition is None:
-            return plan.follow(_NOTHING_KEPT, self._record_ids)
+            settled = plan.follow(_NOTHING_KEPT, self._record_ids)
+            await self._confirm()
+            return settled
         header = Header(
             occasion.request_id,
             operation.name,

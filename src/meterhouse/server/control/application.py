@@ -31,7 +31,6 @@ from meterhouse.server.control.workloads import CREDENTIALS_PATH
 from meterhouse.server.exchange import Application, Receive, Scope, Send
 from meterhouse.server.platforms import container_credentials
 from meterhouse.server.refusal import BODY_TOO_LARGE
-from meterhouse.service.hand_out import HandOuts
 from meterhouse.service.reading import read_body, read_query
 from meterhouse.service.refused import RefusalKind, Refused
 
@@ -52,7 +51,7 @@ def control_application(parts: ControlParts) -> Application:
     routes = [
         *(Route(path, _Endpoint(parts, path, replies)) for path, replies in by_path.items()),
         Route(HEALTH_PATH, _Endpoint(parts, HEALTH_PATH, {"GET": lambda _request: health(parts)}, open_to_all=True)),
-        Route(CREDENTIALS_PATH + "{secret}", _Credentials(parts.hand_outs)),
+        Route(CREDENTIALS_PATH + "{secret}", _Credentials(parts)),
     ]
     return _Undecoded(Router(routes, redirect_slashes=False, default=_Endpoint(parts, "", {})))
 
@@ -71,11 +70,16 @@ class _Undecoded:
 class _Credentials:
     """The addresses at which workloads find their credentials: whoever knows one may ask it."""
 
-    def __init__(self, hand_outs: HandOuts) -> None:
-        self._hand_outs = hand_outs
+    def __init__(self, parts: ControlParts) -> None:
+        self._parts = parts
 
-    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        await container_credentials(self._hand_outs, scope["path_params"]["secret"], scope, send)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._parts.market.refresh()
+        except (Busy, LedgerFailure) as failure:
+            await problem(503, f"the ledger cannot be used at present, try again: {failure}")(scope, receive, send)
+            return
+        await container_credentials(self._parts.hand_outs, scope["path_params"]["secret"], scope, send)
 
 
 class _Endpoint:
