@@ -196,8 +196,9 @@ class _Run:
             assert reply.value is not None, "a reply without an error has a value"
             again = self._take_apart(parcel, reply.value, reply.request_id)
             group.accepted(parcel, self._condemned_by.get(parcel.members[0].place))
-            missing = UnreadableAnswerError("the service left the record unprocessed", request_id=reply.request_id)
-            yield from self._later_round(group, again, missing)
+            if again:
+                missing = UnreadableAnswerError("the service left the record unprocessed", request_id=reply.request_id)
+                yield from self._later_round(group, again, missing)
         elif isinstance(error, _ABOUT_NOTHING) or (error.retryable and not isinstance(error, DeadlineExceededError)):
             group.add(parcel.beside)
             yield from self._later_round(group, parcel.members, error)
@@ -260,8 +261,6 @@ class _Run:
 
     def _later_round(self, group: Group, members: Sequence[Pending], error: MeteringError) -> Flow[None]:
         """Keeps records for a round after a wait; those that have come back too often are unsent."""
-        if not members:
-            return
         now: Instant = yield NOW
         for one in members:
             one.rounds += 1

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from meterhouse.client.errors import AnswerTimeoutError, ConnectionLostError, TransportError
-from meterhouse.client.flow import CONTENT_TYPE, Instant
+from meterhouse.client.flow import Instant
+from meterhouse.client.signing import CONTENT_TYPE
 from meterhouse.client.transport import HttpAnswer, HttpRequest
 from meterhouse.core.moment import SECOND
 

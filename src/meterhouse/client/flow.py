@@ -41,11 +41,11 @@ from meterhouse.client.errors import (
     of_answer,
 )
 from meterhouse.client.retries import Rate, RetryQuota, backoff_seconds, is_throttled
+from meterhouse.client.signing import Signer
 from meterhouse.client.transport import Address, HttpAnswer, HttpRequest
 from meterhouse.core.moment import SECOND
 from meterhouse.wire.canonical import instant_of_http_date
-from meterhouse.wire.signature import SignedRequest, sha256_hex
-from meterhouse.wire.sigv4 import SigningCredentials, sign
+from meterhouse.wire.sigv4 import SigningCredentials
 
 value_type = TypeVar("value_type")
 
@@ -157,31 +157,17 @@ class Caller:
         self.skew_micros = 0
         """How far the service's clock is ahead of ours, once that was found to matter."""
         self._user_agent = (b"User-Agent", user_agent.encode())
-        self._path, _, self._query = self.target.partition(b"?")
+        self._signer = Signer(self.address, self.target, region)
 
     def request(
         self, operation: str, body: bytes, credentials: SigningCredentials, now: Instant, attempt: int, invocation: str
     ) -> HttpRequest:
         """A signed request. What is signed is what botocore signs, and in its form."""
-        headers = [
-            (b"Content-Type", CONTENT_TYPE),
-            (b"X-Amz-Target", b"AWSMPMeteringService." + operation.encode()),
-        ]
-        signed = SignedRequest(
-            "POST",
-            [*headers, (b"Host", self.address.authority)],
-            sha256_hex(body),
-            self._path,
-            self._query,
-        )
-        headers += sign(signed, credentials, self.region, now.wall_micros + self.skew_micros)
+        headers = self._signer.headers(operation.encode(), body, credentials, now.wall_micros + self.skew_micros)
         headers.append(self._user_agent)
         headers.append((b"amz-sdk-invocation-id", invocation.encode()))
         headers.append((b"amz-sdk-request", b"attempt=%d; max=%d" % (attempt, self.limits.max_attempts)))
         return HttpRequest(self.address, headers, body, target=self.target)
-
-
-CONTENT_TYPE: Final = b"application/x-amz-json-1.1"
 
 
 # --- one request ------------------------------------------------------------------------------------------------------

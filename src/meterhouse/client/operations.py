@@ -78,10 +78,13 @@ def batch_once(
         until=until,
     )
     found = _value(reply)
+    statuses, unknown = _STATUSES, RecordStatus.UNKNOWN
     results = tuple(
-        UsageRecordResult(record, _STATUSES.get(result.status, RecordStatus.UNKNOWN), result.metering_record_id)
-        for record, result in zip(records, found.results, strict=True)
-        if result is not None
+        [
+            UsageRecordResult(record, statuses.get(result.status, unknown), result.metering_record_id)
+            for record, result in zip(records, found.results, strict=True)
+            if result is not None
+        ]
     )
     unprocessed = tuple(records[place] for place in sorted(found.unprocessed))
     if len(results) + len(unprocessed) < len(records):
@@ -94,10 +97,9 @@ _STATUSES: Final[dict[str | None, RecordStatus]] = {status.value: status for sta
 
 def batch_body(said: list[Said], product_code: str | None) -> bytes:
     """A request of these records. Raises InvalidRequestError where the code breaches its constraints."""
-    request = shapes.BatchMeterUsageRequest[shapes.Timestamp](said, product_code)
     if product_code not in _CODES:
         _check_code(product_code)
-    return encode(request)
+    return encode(shapes.BatchMeterUsageRequest(said, product_code))
 
 
 _fits: Final = constraint(shapes.ProductCode)

@@ -7,7 +7,7 @@ of an answer is sent once more, on a new one. That is safe: every request of thi
 
 import os
 import socket
-import threading
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -44,13 +44,18 @@ class SocketTransport:
     def begin(self) -> None:
         """Begins with no connection: at first, and in a forked process."""
         self._idle: dict[tuple[Address, bool], list[_Connection]] = {}
-        self._places = threading.BoundedSemaphore(self._options.max_connections)
+        self._places: SimpleQueue[None] = SimpleQueue()
+        for _ in range(self._options.max_connections):
+            self._places.put(None)
 
     def send(self, request: HttpRequest, timeout_seconds: float) -> HttpAnswer:
         """See `Transport.send`."""
         until = monotonic() + timeout_seconds
-        if not self._places.acquire(timeout=timeout_seconds):
-            raise ConnectError(f"all {self._options.max_connections} connections were in use for {timeout_seconds} s")
+        try:
+            self._places.get(timeout=timeout_seconds)
+        except Empty:
+            count = self._options.max_connections
+            raise ConnectError(f"all {count} connections were in use for {timeout_seconds} s") from None
         try:
             kept = self._kept(request)
             if kept is not None:
@@ -61,7 +66,7 @@ class SocketTransport:
                         raise
             return self._exchange(self._connect(request, until), request, until, timeout_seconds)
         finally:
-            self._places.release()
+            self._places.put(None)
 
     def close(self) -> None:
         """Ends the connections that no request is using."""
