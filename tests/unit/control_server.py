@@ -32,6 +32,7 @@ from meterhouse.server.control.openapi import document
 from meterhouse.server.control.parts import ControlParts, InstanceMetadataServices
 from meterhouse.server.control.table import ROOT
 from meterhouse.server.exchange import Application, Message
+from meterhouse.server.fresh import Fresh
 from meterhouse.server.gates import Edge
 from meterhouse.server.metrics import Metrics
 from meterhouse.server.refusal import BODY_TOO_LARGE
@@ -228,7 +229,9 @@ async def served(
     edge = Edge(market.catalog, market, NEWEST, None, None, open_auth=True, throttle=Throttle({}))
     house = House(ledger, market.catalog, clocks, RandomIds(), Attestor(market, sources).answer if signs else _unsigned)
     striking = Striking(market, enabled=sandbox)
-    application = App(house, market, edge, control_application(parts), striking, SignsOfLife(market), metrics)
+    fresh = Fresh(market, shared=False, sandbox=sandbox)
+    signs_of_life = SignsOfLife(market)
+    application = App(house, market, edge, control_application(parts), striking, signs_of_life, metrics, fresh)
     try:
         yield ControlServer(application, parts, token)
     finally:
