@@ -195,6 +195,39 @@ def test_connections_are_bounded(make: Callable[..., Any]) -> None:
     assert peer.connections <= 2
 
 
+def test_a_place_that_does_not_come_free_is_no_connection() -> None:
+    """Whoever waits longer than its own timeout is told so; who is cancelled meanwhile takes no place along."""
+
+    async def crowd(peer: Peer) -> tuple[str, bytes]:
+        transport = AsyncSocketTransport(NetworkOptions(max_connections=1))
+        first = asyncio.create_task(transport.send_async(_request(peer.port), 20))
+        await asyncio.to_thread(peer.has_heard.wait)
+        cancelled = asyncio.create_task(transport.send_async(_request(peer.port), 20))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        with pytest.raises(ConnectError) as raised:
+            await transport.send_async(_request(peer.port), 0.05)
+        patient = asyncio.create_task(transport.send_async(_request(peer.port), 20))
+        await asyncio.sleep(0)
+        first.cancel()
+        answer = await patient
+        await asyncio.gather(first, cancelled, return_exceptions=True)
+        await transport.close_async()
+        return raised.value.message, answer.body
+
+    with Peer(silent, answering()) as peer:
+        assert asyncio.run(crowd(peer)) == ("all 1 connections were in use for 0.05 s", b"{}")
+    with Peer(silent) as peer:
+        transport = SocketTransport(NetworkOptions(max_connections=1))
+        with ThreadPoolExecutor(1) as pool:
+            held = pool.submit(transport.send, _request(peer.port), 0.5)
+            peer.has_heard.wait()
+            with pytest.raises(ConnectError, match="all 1 connections"):
+                transport.send(_request(peer.port), 0.05)
+            with pytest.raises(AnswerTimeoutError):
+                held.result()
+
+
 def test_a_connection_that_was_idle_for_long_is_not_used(make: Callable[..., Any]) -> None:
     """Past `idle_seconds` a new connection is made, without trying the old one first."""
     with Peer(answering()) as peer, make(NetworkOptions(idle_seconds=0)) as transport:

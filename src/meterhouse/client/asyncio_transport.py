@@ -8,6 +8,7 @@ that is set for an instant and, when it strikes too early because a later reques
 """
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
 from meterhouse.client.errors import AnswerTimeoutError, ConnectError, ConnectionLostError, TransportError
@@ -48,18 +49,30 @@ class AsyncSocketTransport:
                 pool.leave()
             pool = self._pool = _Pool(loop, self._options.max_connections)
         until = loop.time() + timeout_seconds
-        if pool.places.locked():
-            try:
-                await asyncio.wait_for(pool.places.acquire(), timeout_seconds)
-            except TimeoutError:
-                count = self._options.max_connections
-                raise ConnectError(f"all {count} connections were in use for {timeout_seconds} s") from None
+        if pool.free:
+            pool.free -= 1
         else:
-            await pool.places.acquire()
+            await pool.place(timeout_seconds)
         try:
-            return await self._send(pool, request, until)
+            # As few coroutines within one another as can be: each costs as much as the work in it.
+            kept = connection = pool.take(request, self._options.idle_seconds)
+            if connection is None:
+                connection = await self._connect(loop, request, until)
+            try:
+                try:
+                    await connection.ask(bytes_of(request, connection.proxy), until)
+                except ConnectionLostError:
+                    if kept is None or kept.answer_has_begun:
+                        raise
+                    connection = await self._connect(loop, request, until)
+                    await connection.ask(bytes_of(request, connection.proxy), until)
+            except BaseException:
+                # Cancelled, late or lost: an answer may still come, and must not be taken for the next one's.
+                connection.close()
+                raise
+            return pool.keep(request, connection)
         finally:
-            pool.places.release()
+            pool.give_back()
 
     async def close_async(self) -> None:
         """Ends the connections that no request is using."""
@@ -72,29 +85,6 @@ class AsyncSocketTransport:
             for connection in idle:
                 connection.close()
             await asyncio.gather(*(connection.gone for connection in idle))
-
-    async def _send(self, pool: "_Pool", request: HttpRequest, until: float) -> HttpAnswer:
-        key = (request.address, request.direct)
-        kept = pool.take(key, self._options.idle_seconds)
-        connection = kept or await self._connect(pool.loop, request, until)
-        try:
-            try:
-                answer = await connection.exchange(bytes_of(request, connection.proxy), until)
-            except ConnectionLostError:
-                if kept is None or kept.answer_has_begun:
-                    raise
-                connection = await self._connect(pool.loop, request, until)
-                answer = await connection.exchange(bytes_of(request, connection.proxy), until)
-        except BaseException:
-            # Cancelled, late or lost: an answer may still come, and must not be taken for the next one's.
-            connection.close()
-            raise
-        if connection.reusable:
-            connection.idle_since = pool.loop.time()
-            pool.idle.setdefault(key, []).append(connection)
-        else:
-            connection.close()
-        return answer
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, request: HttpRequest, until: float) -> "_Connection":
         address = request.address
@@ -137,8 +127,34 @@ class _Pool:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_connections: int) -> None:
         self.loop = loop
-        self.places = asyncio.Semaphore(max_connections)
+        self.free = max_connections
+        """Places for connections that nobody uses."""
         self.idle: dict[tuple[Address, bool], list[_Connection]] = {}
+        self._count = max_connections
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def place(self, timeout_seconds: float) -> None:
+        """Waits for a place. Raises ConnectError."""
+        waiting = self.loop.create_future()
+        self._waiting.append(waiting)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await waiting
+        except BaseException as why:
+            if not waiting.cancel() and not waiting.cancelled():
+                self.give_back()  # a place came as we were leaving
+            if isinstance(why, TimeoutError):
+                raise ConnectError(f"all {self._count} connections were in use for {timeout_seconds} s") from None
+            raise
+
+    def give_back(self) -> None:
+        """A place is free: the next in line has it."""
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                return
+        self.free += 1
 
     def leave(self) -> None:
         """The client is used on another loop now: this one ends its connections, if it still runs."""
@@ -147,8 +163,9 @@ class _Pool:
                 for connection in connections:
                     self.loop.call_soon_threadsafe(connection.close)
 
-    def take(self, key: tuple[Address, bool], idle_seconds: float) -> "_Connection | None":
-        connections = self.idle.get(key)
+    def take(self, request: HttpRequest, idle_seconds: float) -> "_Connection | None":
+        """A kept connection that can serve a request, if there is one."""
+        connections = self.idle.get((request.address, request.direct))
         oldest = self.loop.time() - idle_seconds
         while connections:
             connection = connections.pop()
@@ -156,6 +173,16 @@ class _Pool:
                 return connection
             connection.close()
         return None
+
+    def keep(self, request: HttpRequest, connection: "_Connection") -> HttpAnswer:
+        """The answer that has come; its connection is kept if it can go on."""
+        answer = connection.answer()
+        if connection.is_reusable:
+            connection.idle_since = self.loop.time()
+            self.idle.setdefault((request.address, request.direct), []).append(connection)
+        else:
+            connection.close()
+        return answer
 
 
 class _Connection(asyncio.Protocol):
@@ -172,7 +199,6 @@ class _Connection(asyncio.Protocol):
         self.gone: asyncio.Future[None] = loop.create_future()
         """Settled once the connection is over."""
         self.proxy = proxy
-        self.reusable = False
         self.idle_since = 0.0
 
     @property
@@ -185,22 +211,39 @@ class _Connection(asyncio.Protocol):
         """Whether any byte of the last answer has come."""
         return self._reader is not None and self._reader.has_begun
 
-    async def exchange(self, said: bytes, until: float) -> HttpAnswer:
-        """Sends, and reads one answer. Raises TransportError."""
-        assert self._transport is not None, "a connection is handed out once it is made"
-        self.reusable = False
-        reader = self._reader = AnswerReader()
-        self._transport.write(said)
-        await self._wait(until)
-        self.reusable = reader.keep_alive and self.is_open
-        return reader.answer()
+    @property
+    def is_reusable(self) -> bool:
+        """Whether it can serve another request after the last answer."""
+        return self._reader is not None and self._reader.keep_alive and self.is_open
+
+    def ask(self, said: bytes, until: float) -> "asyncio.Future[None]":
+        """Sends; what is returned is settled when the answer is whole, or with a TransportError."""
+        self._reader = AnswerReader()
+        waiting = self._write(said)
+        self._until = until
+        if self._timer is None or self._timer.when() > until:
+            self._set_timer()
+        return waiting
+
+    def answer(self) -> HttpAnswer:
+        """The answer that has come."""
+        assert self._reader is not None, "something was asked"
+        self._waiting = None
+        return self._reader.answer()
+
+    def _write(self, said: bytes) -> "asyncio.Future[None]":
+        self._waiting = waiting = self._loop.create_future()
+        if self._transport is None or self._transport.is_closing():
+            waiting.set_exception(ConnectionLostError("the connection was ended before the request was sent"))
+        else:
+            self._transport.write(said)
+        return waiting
 
     async def tunnel(self, address: Address, proxy: Proxy) -> None:
         """Asks the proxy for a connection to the address. The caller bounds the time."""
-        assert self._transport is not None, "a connection is handed out once it is made"
         self._tunnel_head = bytearray()
-        self._transport.write(tunnel_bytes(address, proxy))
-        await self._wait(None)
+        await self._write(tunnel_bytes(address, proxy))
+        self._waiting = None
         head, self._tunnel_head = bytes(self._tunnel_head), None
         check_tunnel(head)
 
@@ -209,19 +252,6 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None, "a connection is handed out once it is made"
         self._transport = await self._loop.start_tls(self._transport, self, tls, server_hostname=host)
 
-    async def _wait(self, until: float | None) -> None:
-        if not self.is_open:
-            raise ConnectionLostError("the connection was ended before the request was sent")
-        self._waiting = self._loop.create_future()
-        if until is not None:
-            self._until = until
-            if self._timer is None or self._timer.when() > until:
-                self._set_timer()
-        try:
-            await self._waiting
-        finally:
-            self._waiting = None
-
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -229,7 +259,7 @@ class _Connection(asyncio.Protocol):
 
     def _strike(self) -> None:
         self._timer = None
-        if self._waiting is None:
+        if self._waiting is None or self._waiting.done():
             return
         if self._loop.time() < self._until:
             self._set_timer()
