@@ -4,8 +4,8 @@ Three production systems that are known counted every answered record as billed.
 is no boolean, has no list of "results" and no ids of its own. Its records are in groups, each of a class of its own,
 and only the records in `accepted` and `replayed` have a `metering_record_id`.
 
-    accepted         kept by this call: will be billed
-    replayed         the same record again, with the same quantity: kept before, billed once
+    accepted         kept: will be billed, once
+    replayed         a repeat of an accepted record of this call, with the same quantity: billed once
     conflicted       its hour is kept with another quantity, which stays: this one will not be billed
     not_subscribed   the customer has no agreement that takes it: will not be billed
     refused          breaks a rule, said here or by the service: will not be billed as it is
@@ -22,7 +22,7 @@ from meterhouse.client.records import UsageRecord
 
 
 class Accepted(Struct, frozen=True, gc=False):
-    """Kept: will be billed."""
+    """Kept: will be billed, once. The service does not say whether an earlier call had brought the same record."""
 
     record: UsageRecord
     metering_record_id: str
@@ -30,11 +30,11 @@ class Accepted(Struct, frozen=True, gc=False):
 
 
 class Replayed(Struct, frozen=True, gc=False):
-    """The same record was kept before, with the same quantity: billed once."""
+    """A repeat of an accepted record of the same call, with the same quantity: billed once."""
 
     record: UsageRecord
     metering_record_id: str
-    """That of the record kept before."""
+    """That of the accepted one."""
     request_id: str | None
 
 
@@ -106,12 +106,12 @@ class BatchResult(Sequence[RecordOutcome]):
 
     @property
     def accepted(self) -> tuple[Accepted, ...]:
-        """Kept by this call: will be billed."""
+        """Kept: will be billed, once."""
         return tuple(one for one in self._outcomes if isinstance(one, Accepted))
 
     @property
     def replayed(self) -> tuple[Replayed, ...]:
-        """Kept before with the same quantity: billed once."""
+        """Repeats of accepted records of this call: billed once."""
         return tuple(one for one in self._outcomes if isinstance(one, Replayed))
 
     @property
