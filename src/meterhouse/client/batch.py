@@ -142,8 +142,12 @@ class _Run:
                 chosen = self._take()
                 if chosen is None:
                     break
-                yield Fork(self._send(*chosen), chosen)
-                under_way += 1
+                if under_way or any(group.has_more for group in self._groups.values()):
+                    yield Fork(self._send(*chosen), chosen)
+                    under_way += 1
+                else:  # alone, as in every call of up to 25 records: nothing goes on beside it
+                    reply = yield from self._send(*chosen)
+                    yield from self._digest(*chosen, reply)
             if under_way:
                 joined: Joined = yield JOIN
                 under_way -= 1

@@ -81,6 +81,11 @@ class Group:
         self._waiting.extend(pending)
         self._is_sorted = False
 
+    @property
+    def has_more(self) -> bool:
+        """Whether there is anything to take."""
+        return bool(self._next or self._waiting)
+
     def take(self) -> Parcel | None:
         """The next request's records; those that a search is about come first."""
         if self._next:
