@@ -10,6 +10,7 @@ import pytest
 from cyclopts import App
 
 from meterhouse.cli import app, run
+from tests.documents import code, tables_of
 
 VERBS: Final = {
     "product": ["list", "show", "create", "update", "rotate-key", "public-key"],
@@ -26,13 +27,16 @@ VERBS: Final = {
     "key": ["rotate"],
     "reset": [],
     "backup": [],
+    "migrate": [],
+    "copy": [],
+    "migrate": [],
     "serve": [],
     "demo": [],
 }
 LEAVES: Final = [[noun, verb] for noun, verbs in VERBS.items() for verb in verbs] + [
     [noun] for noun, verbs in VERBS.items() if not verbs
 ]
-OFFLINE: Final = [["catalog", "check"], ["key", "rotate"], ["backup"], ["serve"], ["demo"]]
+OFFLINE: Final = [["catalog", "check"], ["key", "rotate"], ["backup"], ["migrate"], ["serve"], ["demo"]]
 
 
 def names_in(commands: App) -> Iterator[str]:
@@ -54,6 +58,15 @@ def test_the_commands_are_those_of_the_contract() -> None:
     assert set(names_in(app)) == set(VERBS)
     for noun, verbs in VERBS.items():
         assert list(names_in(app[noun])) == verbs
+
+
+def test_the_commands_are_documented() -> None:
+    """The how-to has every noun with its verbs, in their order."""
+    documented = {
+        code(noun): [code(verb) for verb in verbs.split(", ")] if verbs else []
+        for noun, verbs, _ in tables_of("how-to/command-line.md")["All nouns and verbs"]
+    }
+    assert documented == VERBS
 
 
 @pytest.mark.parametrize("words", LEAVES, ids=" ".join)
@@ -129,8 +142,10 @@ def test_the_list_of_commands_says_what_each_is_for(capsys: pytest.CaptureFixtur
         (["journal", "follow", "--after", "3", "--product", "p"], "give --product and --region"),
         (["product", "create", "none.toml"], "none.toml cannot be read: No such file or directory."),
         (["catalog", "check", "none.toml"], "none.toml cannot be read: No such file or directory."),
-        (["backup", "copy.db", "--data", "memory"], "--data: memory is no SQLite file"),
-        (["backup", "copy.db", "--data", "postgresql://h/d"], "--data: postgresql://h/d is no SQLite file"),
+        (["backup", "copy.db", "--data", "memory"], "--data: this is for a SQLite file"),
+        (["backup", "copy.db", "--data", "postgresql://h/d"], "--data: this is for a SQLite file"),
+        (["key", "rotate", "--data", "memory"], "--data: this is for a SQLite file"),
+        (["key", "rotate", "--data", "postgresql://h/d"], "METERHOUSE_NEW_MASTER_KEY is not set"),
         (["key", "rotate", "--data", "none.db"], "--data: there is no ledger at none.db."),
     ],
 )

@@ -10,9 +10,11 @@ from typing import Final
 import pytest
 
 from meterhouse.cli import run
+from meterhouse.ledger.postgres import open_postgres
 from meterhouse.ledger.sqlite import open_sqlite
 from meterhouse.service.market import Market
 from meterhouse.service.master_key import WrongKey, keys_from
+from tests.postgres import place_url
 from tests.unit.control_server import MASTER_KEY, served
 
 OLD: Final = b64encode(MASTER_KEY).decode()
@@ -129,3 +131,25 @@ async def test_a_running_server_is_not_rotated_under(
         await ledger.close()
     assert "is in use by another server." in capsys.readouterr().err
     assert await secrets_under(OLD, ledger_with_secrets) == [SECRET, SECRET]
+
+
+async def test_a_database_is_rotated_from_variable_to_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In PostgreSQL the secrets are encrypted anew too; a wrong old key changes nothing, and no password is told."""
+    url = await place_url(tmp_path)
+    async with served(ledger=await open_postgres(url)) as server:
+        await server.made("/credentials", {"account": "111122223333", "secret_access_key": SECRET})
+    set_keys(monkeypatch, NEW, OLD)
+    assert await asyncio.to_thread(run, ["key", "rotate", "--data", url]) == 1
+    assert "is not the one that this data's secrets were sealed with" in capsys.readouterr().err
+    set_keys(monkeypatch, OLD, NEW)
+    assert await asyncio.to_thread(run, ["key", "rotate", "--data", url]) == 0
+    told = capsys.readouterr().out
+    assert told == "Secrets encrypted anew: 1. Serve from now on with METERHOUSE_MASTER_KEY set to the new key.\n"
+    ledger = await open_postgres(url)
+    try:
+        market = await Market.open(ledger, keys_from(NEW, None, os.urandom), os.urandom)
+        assert [market.secret_of(one)[0] for one in market.catalog.credentials.values()] == [SECRET]
+    finally:
+        await ledger.close()

@@ -6,15 +6,15 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from meterhouse.cli.failure import CommandFailed
-from meterhouse.server.settings import MEMORY
+from meterhouse.server.settings import MEMORY, POSTGRES_SCHEMES
 
 LedgerPlace = Annotated[str, Parameter(env_var="METERHOUSE_DATA", help="The ledger: a SQLite file.")]
 
 
 def ledger_file(data: str) -> Path:
     """The ledger's file. Raises CommandFailed where there is none."""
-    if data == MEMORY or "://" in data:
-        raise CommandFailed(f"--data: {data} is no SQLite file, and this is for those.", 2)
+    if data == MEMORY or data.startswith(POSTGRES_SCHEMES):
+        raise CommandFailed("--data: this is for a SQLite file; a database has means of its own.", 2)
     path = Path(data)
     if not path.is_file():
         raise CommandFailed(f"--data: there is no ledger at {path}.", 2)
