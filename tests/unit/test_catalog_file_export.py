@@ -2,6 +2,7 @@
 
 import tomllib
 from datetime import UTC, datetime
+from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from meterhouse.core.catalog import (
     Catalog,
     Dimension,
     DryRun,
+    Fact,
     IdenticalRepeat,
     Integration,
     OpenIdentity,
@@ -129,6 +131,18 @@ def test_the_same_server_loads_it_without_a_change(catalog: Catalog) -> None:
     place = Place()
     place.catalog = catalog
     assert place.load(export(catalog), Source.CALL).changed == {}
+
+
+@settings(max_examples=40)
+@given(catalogs(), st.randoms(use_true_random=False))
+def test_the_same_catalog_is_the_same_text(catalog: Catalog, random: Random) -> None:
+    """In whatever order its facts were made, or were read after a restart."""
+    facts: list[Fact] = [*catalog.products.values(), *catalog.agreements.values(), *catalog.accounts.values()]
+    random.shuffle(facts)
+    other = Catalog()
+    for fact in [*facts, *catalog.workloads.values(), catalog.open]:
+        other.put(fact)
+    assert export(other) == export(catalog)
 
 
 def test_secrets_stay_behind() -> None:

@@ -1,8 +1,9 @@
 """The present catalog as the text of a catalog file, in the form in which people write it.
 
 Products, agreements, accounts and `[open]`: what an empty server loads to the same. Credentials and registration tokens
-stay behind, since their secrets must not leave. A writer of our own, because the libraries fold short tables into
-one-line lists, and the file should look like those that people write.
+stay behind, since their secrets must not leave. Rows stand in the order of their names, not in that in which they
+happen to have been made or read: the same catalog is the same text, also after a restart. A writer of our own, because
+the libraries fold short tables into one-line lists, and the file should look like those that people write.
 """
 
 from collections.abc import Iterator
@@ -25,14 +26,14 @@ def _lines(catalog: Catalog) -> Iterator[str]:
         f"# Left out, because secrets are not exported: "
         f"credentials {len(catalog.credentials)}, registration tokens {len(catalog.tokens)}."
     )
-    for product in catalog.products.values():
+    for _, product in sorted(catalog.products.items()):
         row = row_of_product(product)
         yield from _table("[[products]]", row)
         for dimension in row.dimensions:
             yield from _table("[[products.dimensions]]", dimension)
-    for agreement in catalog.agreements.values():
+    for _, agreement in sorted(catalog.agreements.items()):
         yield from _table("[[agreements]]", row_of_agreement(agreement))
-    for account in catalog.accounts.values():
+    for _, account in sorted(catalog.accounts.items()):
         yield from _table("[[accounts]]", row_of_account(account))
     if catalog.open != OpenIdentity():
         identity = row_of_open(catalog.open, catalog.workloads.get(catalog.open.workload or ""))
