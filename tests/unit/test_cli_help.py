@@ -27,7 +27,6 @@ VERBS: Final = {
     "key": ["rotate"],
     "reset": [],
     "backup": [],
-    "migrate": [],
     "copy": [],
     "migrate": [],
     "serve": [],
@@ -36,7 +35,7 @@ VERBS: Final = {
 LEAVES: Final = [[noun, verb] for noun, verbs in VERBS.items() for verb in verbs] + [
     [noun] for noun, verbs in VERBS.items() if not verbs
 ]
-OFFLINE: Final = [["catalog", "check"], ["key", "rotate"], ["backup"], ["migrate"], ["serve"], ["demo"]]
+OFFLINE: Final = [["catalog", "check"], ["key", "rotate"], ["backup"], ["migrate"], ["copy"], ["serve"], ["demo"]]
 
 
 def names_in(commands: App) -> Iterator[str]:
@@ -79,7 +78,7 @@ def test_a_command_says_how_it_is_used(words: list[str], capsys: pytest.CaptureF
     command, _, _ = app.parse_args(example, exit_on_error=False)
     assert command is function_of(words)
     rows = re.findall(r"^│ (.*) │$", shown, re.MULTILINE)
-    named = [row for row in rows if re.match(r"(\*|  ) ?(--)?\w|--", row)]
+    named = [row for row in rows if re.match(r"(\*  |   )?(--)?[A-Za-z]", row)]
     assert named
     for row in named:
         name, _, said = row.strip("* ").partition("  ")
