@@ -66,6 +66,7 @@ class Postgres:
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="meterhouse-", dir="/tmp"))  # a socket's path must be short
         self._settings = {**SETTINGS, **(settings or {})}
+        self._running: subprocess.Popen[bytes] | None = None
         if user := _user():
             os.chown(self.folder, user["user"], user["group"])
         self._run("initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "-D", "kept")
@@ -89,38 +90,60 @@ class Postgres:
         return self.folder / ".s.PGSQL.5432"
 
     @property
-    def number(self) -> int:
-        """The process id of its first program."""
-        return int((self.folder / "kept" / "postmaster.pid").read_text().split("\n", 1)[0])
-
-    @property
     def log(self) -> str:
         """What it has logged."""
         return (self.folder / "log").read_text()
 
     def start(self) -> Self:
         """Starts it, after a crash too, and returns when it answers."""
-        settings = " ".join(f"-c {name}={value or chr(39) * 2}" for name, value in self._settings.items())
-        self._run("pg_ctl", "start", "-w", "-D", "kept", "-l", "log", "-o", f"-k {self.folder} {settings}")
+        settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as log:
+            self._running = subprocess.Popen(
+                [str(_programs() / "postgres"), "-D", "kept", "-k", str(self.folder), *settings],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **_user(),
+            )
+        while not self._answers():
+            assert self._running.poll() is None, self.log[-2000:]
         return self
 
     def stop(self) -> None:
         """Stops it in good order: whoever is connected is thrown out."""
-        self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", "kept")
+        self._end(signal.SIGINT)
+
+    def restart(self) -> None:
+        """Stops it and starts it again."""
+        self.stop()
+        self.start()
 
     def kill(self) -> None:
         """`kill -9` of the server and of all its children at once; returns when none of them is left."""
-        family = [self.number, *children_of(self.number)]
-        for number in family:
+        assert self._running is not None
+        children = children_of(self._running.pid)
+        for number in (self._running.pid, *children):
             kill_if_there(number)
-        while any(is_alive(number) for number in family):
+        self._running.wait(PATIENCE_SECONDS)
+        while any(is_alive(number) for number in children):
             os.sched_yield()
 
     def remove(self) -> None:
         """Ends it however it is, and removes its folder."""
-        if (self.folder / "kept" / "postmaster.pid").exists():
-            self._run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", "kept")
+        if self._running is not None and self._running.poll() is None:
+            self._end(signal.SIGQUIT)
         shutil.rmtree(self.folder)
+
+    def _end(self, how: signal.Signals) -> None:
+        assert self._running is not None
+        self._running.send_signal(how)
+        self._running.wait(PATIENCE_SECONDS)
+
+    def _answers(self) -> bool:
+        asked = [str(_programs() / "pg_isready"), "-q", "-h", str(self.folder)]
+        return subprocess.run(asked, check=False, timeout=PATIENCE_SECONDS).returncode == 0
 
     def _run(self, program: str, *arguments: str) -> None:
         with (self.folder / "said").open("wb") as said:
@@ -134,9 +157,7 @@ class Postgres:
                 timeout=PATIENCE_SECONDS,
                 **_user(),
             )
-        log = self.folder / "log"
-        words = (self.folder / "said").read_text() + (log.read_text()[-2000:] if log.exists() else "")
-        assert done.returncode == 0, f"{program}: {words}"
+        assert done.returncode == 0, (self.folder / "said").read_text()
 
 
 def children_of(parent: int) -> list[int]:

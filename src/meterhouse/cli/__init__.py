@@ -58,6 +58,8 @@ for noun, path, says, group in (
     app.command(path, name=noun, help=says, group=group)
 app.command("meterhouse.cli.reset:reset", group=SANDBOX)
 app.command("meterhouse.cli.backup:backup", group=KEEP)
+app.command("meterhouse.cli.migrate:migrate", group=KEEP)
+app.command("meterhouse.cli.copy:copy", group=KEEP)
 app.register_install_completion_command(help="Let the shell complete this command.")
 
 

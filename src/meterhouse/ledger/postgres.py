@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from meterhouse.core.usage import Partition
+from meterhouse.ledger.copying import Claim
 from meterhouse.ledger.gather import GROUP_TURNS, QUEUE_TURNS, WAIT_SECONDS, Gather, OnGroup, tell_nobody
 from meterhouse.ledger.judge import Turn
 from meterhouse.ledger.postgres_connections import (
@@ -26,7 +27,7 @@ from meterhouse.ledger.postgres_connections import (
     without_password,
 )
 from meterhouse.ledger.postgres_migrations import check, migrate
-from meterhouse.ledger.postgres_reader import READ_SECONDS, Claim, Reader
+from meterhouse.ledger.postgres_reader import READ_SECONDS, Reader
 from meterhouse.ledger.postgres_statements import (
     ALL_PARTITIONS,
     ALONE,
@@ -46,6 +47,7 @@ from meterhouse.ledger.protocol import (
     Document,
     JournalEntry,
     Keys,
+    Ledger,
     LedgerFailure,
     RecordFilter,
     Size,
@@ -99,7 +101,7 @@ async def _prepare(url: str) -> None:
     try:
         if await db.fetchval("SELECT current_setting('synchronous_commit')") == "off":
             raise CannotOpen(
-                f"{without_password(url)} has synchronous_commit off: what was acknowledged could be lost; set it to on"
+                f"{without_password(url)}: synchronous_commit is off: what was acknowledged could be lost; set it to on"
             )
         if not await check(db, url):
             await migrate(url)
@@ -149,8 +151,17 @@ class PostgresLedger:
         """See `Ledger.changes`."""
         return await self._open_reader.documents(after)
 
+    @property
+    def ledger(self) -> Ledger:
+        """See `copying.Place`."""
+        return self
+
+    async def partitions(self) -> Sequence[Partition]:
+        """See `copying.Place`."""
+        return await self._open_reader.partitions()
+
     async def claims(self) -> Sequence[Claim]:
-        """Every claim: what a copy of the ledger needs beside journals and documents."""
+        """See `copying.Place`."""
         return await self._open_reader.claims()
 
     async def change(self, documents: Sequence[Document], *, expected: int) -> int:

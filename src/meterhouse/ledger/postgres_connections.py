@@ -84,12 +84,11 @@ def _words(error: BaseException) -> str:
 
 
 def without_password(url: str) -> str:
-    """A connection URL as it may be logged."""
+    """A connection URL as it may be logged: without its password, and without options, which may have secrets too."""
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     name, _, _ = user.partition(":")
-    query = "&".join(part for part in parts.query.split("&") if part and not part.startswith("password="))
-    return urlunsplit(parts._replace(netloc=f"{name}@{host}" if user else host, query=query))
+    return urlunsplit((parts.scheme, f"{name}@{host}" if user else host, parts.path, "", ""))
 
 
 async def connect(url: str, settings: Mapping[str, str], *, command_seconds: float | None = None) -> Connection:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from meterhouse.core.usage import ClaimKey, Partition, Series
+from meterhouse.ledger.copying import Claim
 from meterhouse.ledger.packing import entries_of, unpack
 from meterhouse.ledger.postgres_connections import FAILURES, Connection, Connections, Meaning, failure_of, meaning_of
 from meterhouse.ledger.postgres_schema import REFERENCE_TABLES, USAGE_TABLES
@@ -20,6 +21,7 @@ from meterhouse.ledger.postgres_statements import (
     LOAD,
     NAMES,
     NUMBER,
+    PARTITION_NAMES,
     SCAN,
     SUMS,
 )
@@ -36,9 +38,6 @@ _POSITION_LIMIT: Final = 2**62
 _HOUR_LIMIT: Final = 2**31 - 1
 
 answer_type = TypeVar("answer_type")
-
-Claim = tuple[Partition, ClaimKey, bytes]
-"""A claim as it is kept."""
 
 
 class Reader:
@@ -111,6 +110,10 @@ class Reader:
         """The revision and the documents changed behind another; where none is given, those that are not deleted."""
         found = await self._ask(lambda db: db.fetch(LOAD) if after is None else db.fetch(CHANGES, after))
         return found[0][0], [Document(*document) for _, *document in found if document[0] is not None]
+
+    async def partitions(self) -> list[Partition]:
+        """Every partition that has a number."""
+        return [Partition(*name) for name in await self._ask(lambda db: db.fetch(PARTITION_NAMES))]
 
     async def claims(self) -> list[Claim]:
         """Every claim, by partition, kind and key."""

@@ -127,6 +127,7 @@ GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6"""
 COUNTS: Final = "SELECT coalesce(sum(h.records), 0), coalesce(sum(h.last_position), 0) FROM partition_heads h"
 BYTES: Final = """
 SELECT coalesce(sum(pg_total_relation_size(t.name::regclass)), 0)::bigint FROM unnest($1::text[]) AS t(name)"""
+PARTITION_NAMES: Final = "SELECT p.region, p.product FROM partitions p ORDER BY p.region, p.product"
 ALL_CLAIMS: Final = """
 SELECT p.region, p.product, l.kind, l.key, l.value FROM claims l JOIN partitions p ON p.partition = l.partition
 ORDER BY p.region, p.product, l.kind, l.key"""
@@ -165,6 +166,7 @@ CATALOG_STATEMENTS: Final = (
     LOAD,
     CHANGES,
     ALL_PARTITIONS,
+    PARTITION_NAMES,
 )
 """What touches reference tables alone."""
 REPORT_STATEMENTS: Final = (HISTORY, NAMES, SUMS, COUNTS, BYTES, ALL_CLAIMS)
