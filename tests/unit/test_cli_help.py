@@ -29,6 +29,7 @@ VERBS: Final = {
     "backup": [],
     "copy": [],
     "migrate": [],
+    "serve": [],
     "demo": [],
 }
 LEAVES: Final = [[noun, verb] for noun, verbs in VERBS.items() for verb in verbs] + [
