@@ -293,3 +293,11 @@ def test_an_unknown_operation_is_not_sent(way: Way) -> None:
     with pytest.raises(MeteringError, match="'Bill' is no operation"):
         calls.call("Bill", {})
     assert len(calls.transport.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["by threads", "by tasks"])
+def test_a_surprise_in_a_transport_is_no_answer(name: str) -> None:
+    """Whatever a transport of one's own raises comes out, a StopIteration too: it must not look like the flow's end."""
+    calls = WAYS[name](RecordedTransport(lambda _: next(iter(()))))
+    with pytest.raises((StopIteration, RuntimeError)):
+        calls.resolve_customer("token")

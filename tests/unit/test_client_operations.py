@@ -22,9 +22,9 @@ from meterhouse.client.records import (
     UsageRecord,
 )
 from meterhouse.client.transport import HttpAnswer, HttpRequest
+from tests.unit.client_batches import used
 from tests.unit.client_service import DumbService
 from tests.unit.client_ways import WAYS, Way
-from tests.unit.test_client_batch import used
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -16,7 +16,11 @@ async def run_async(flow: Flow[value_type], transport: AsyncTransport, clock: Cl
     result: Any = None
     try:
         while True:
-            step = flow.send(result)
+            try:
+                step = flow.send(result)
+            except StopIteration as stop:
+                value: value_type = stop.value
+                return value
             match step:
                 case Send():
                     try:
@@ -38,9 +42,6 @@ async def run_async(flow: Flow[value_type], transport: AsyncTransport, clock: Cl
                 case Join():
                     assert forks is not None, "a flow waits only for what it has forked"
                     result = await forks.join()
-    except StopIteration as stop:
-        value: value_type = stop.value
-        return value
     finally:
         if forks is not None:
             await forks.end()

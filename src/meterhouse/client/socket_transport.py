@@ -139,7 +139,8 @@ def _begin_all() -> None:
 
 
 # A forked child has its parent's connections, and two processes must not speak on one.
-os.register_at_fork(after_in_child=_begin_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_all)
 
 
 def tls_context(options: NetworkOptions) -> "SSLContext":

@@ -38,7 +38,11 @@ def run(flow: Flow[value_type], transport: Transport, clock: Clock) -> value_typ
     result: Any = None
     try:
         while True:
-            step = flow.send(result)
+            try:
+                step = flow.send(result)
+            except StopIteration as stop:
+                value: value_type = stop.value
+                return value
             match step:
                 case Send():
                     try:
@@ -60,9 +64,6 @@ def run(flow: Flow[value_type], transport: Transport, clock: Clock) -> value_typ
                 case Join():
                     assert forks is not None, "a flow waits only for what it has forked"
                     result = forks.join()
-    except StopIteration as stop:
-        value: value_type = stop.value
-        return value
     finally:
         if forks is not None:
             forks.end()
