@@ -47,7 +47,7 @@ from meterhouse.service.catalog_file import LOADED_KIND, Circumstances, Loaded, 
 from meterhouse.service.clock import CLOCK_KIND, Clocks
 from meterhouse.service.draft import Sources
 from meterhouse.service.hand_out import HandOuts
-from meterhouse.service.house import House
+from meterhouse.service.house import Attest, House
 from meterhouse.service.market import Market
 from meterhouse.service.master_key import KeySource, WrongKey, keys_from
 from meterhouse.service.places import Source
@@ -219,6 +219,7 @@ class Composed:
         )
         self._hand_outs = HandOuts(market, self._sources, real_now_micros)
         self._instance_metadata: InstanceMetadataServices | None = None
+        self._attest_by_key: Attest | None = None
         fresh = Fresh(market, shared=settings.on_postgres, sandbox=sandbox)
         house = House(ledger, market.catalog, clocks, RandomIds(), self._attest, fresh.confirm)
         striking = Striking(market, enabled=sandbox)
@@ -267,9 +268,11 @@ class Composed:
             await services.close()
 
     async def _attest(self, attestation: Attestation) -> RegisterUsageResult:
-        from meterhouse.service.product_keys import Attestor
+        if self._attest_by_key is None:
+            from meterhouse.service.product_keys import Attestor
 
-        return await Attestor(self._market, self._sources).answer(attestation)
+            self._attest_by_key = Attestor(self._market, self._sources).answer
+        return await self._attest_by_key(attestation)
 
     async def load_catalog(self, written: WrittenCatalog) -> Loaded:
         """Loads a catalog file; only what changed in it since it was last loaded is applied. Raises Refused."""
