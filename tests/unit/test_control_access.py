@@ -187,6 +187,14 @@ async def test_unknown_parameters_are_refused(call: ControlCall) -> None:
                 assert (answer.status, answer.error["field"]) == (422, field)
 
 
+async def test_the_description_takes_no_parameters() -> None:
+    """The API's own description is a call of the table too: it refuses what it does not have."""
+    async with served() as server:
+        answer = await server.ask("GET", "/openapi.json?unknown=1")
+        assert (answer.status, answer.error["field"]) == (422, "unknown")
+        assert answer.error["message"] == "unknown: unknown; nothing is known here"
+
+
 async def test_a_query_must_be_text() -> None:
     """A query that is not UTF-8 is refused as such."""
     async with served() as server:

@@ -246,6 +246,8 @@ def _known(name: str, forms: Sequence[inspect.Type]) -> str:
         if isinstance(alternative, inspect.StructType)
         for field in alternative.fields
     ]
+    if not names:
+        return "nothing is known here"
     close = get_close_matches(name, names, n=1)
     return f'did you mean "{close[0]}"?' if close else f"known here: {', '.join(names)}"
 

@@ -23,7 +23,7 @@ from starlette.routing import Route, Router
 from meterhouse.ledger.protocol import Busy, LedgerFailure
 from meterhouse.server.control.access import admit
 from meterhouse.server.control.openapi import OWN_PATH, description
-from meterhouse.server.control.parts import Answered, Asked, ControlCall, ControlParts
+from meterhouse.server.control.parts import Answered, Asked, ControlCall, ControlParts, NoQuery
 from meterhouse.server.control.problems import STANDING_HEADERS, CallRefused, problem, problem_of
 from meterhouse.server.control.table import CALLS, ROOT
 from meterhouse.server.control.watching import HEALTH_PATH, METRICS_PATH, health, show_metrics
@@ -46,7 +46,7 @@ def control_application(parts: ControlParts) -> Application:
     by_path: dict[str, dict[str, Reply]] = {}
     for call in CALLS:
         by_path.setdefault(ROOT + call.path, {})[call.method] = _reply(parts, call)
-    by_path[ROOT + OWN_PATH] = {"GET": lambda _request: _now(Answered(description(parts.version)))}
+    by_path[ROOT + OWN_PATH] = {"GET": lambda request: _described(parts, request)}
     by_path[METRICS_PATH] = {"GET": lambda request: show_metrics(parts, request.headers.get("accept", ""))}
     routes = [
         *(Route(path, _Endpoint(parts, path, replies)) for path, replies in by_path.items()),
@@ -157,8 +157,9 @@ def _reply(parts: ControlParts, call: ControlCall) -> Reply:
     return reply
 
 
-async def _now(answered: Answered) -> Answered:
-    return answered
+async def _described(parts: ControlParts, request: Request) -> Answered:
+    read_query(_parameters(request), NoQuery)
+    return Answered(description(parts.version))
 
 
 def _check_content_type(request: Request) -> None:

@@ -18,6 +18,7 @@ VERSION: Final = "3.1.0"
 OWN_PATH: Final = "/openapi.json"
 """Where the description itself is found, below the API's root."""
 
+_OWN_REFUSALS: Final = (401, 403, 422, 500)
 _REF: Final = "#/components/schemas/{name}"
 _PAGE_OF: Final = re.compile(rb"Page_(\w+?)(?:Answer)?_")
 """How the library names a page of something."""
@@ -53,7 +54,7 @@ def document(version: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for call in CALLS:
         paths.setdefault(call.path, {})[call.method.lower()] = _operation(call, of_kind)
-    paths[OWN_PATH] = {"get": _own_operation()}
+    paths[OWN_PATH] = {"get": _own_operation(of_kind)}
     return {
         "openapi": VERSION,
         "info": {
@@ -98,12 +99,13 @@ def _operation(call: ControlCall, of_kind: dict[Any, Any]) -> dict[str, Any]:
     if call.method in _WITH_BODY:
         schema = {"type": "object", "additionalProperties": False} if call.body is NoBody else of_kind[call.body]
         operation["requestBody"] = {"content": {"application/json": {"schema": schema}}}
-    for status in statuses_of_refusals(call):
-        operation["responses"][str(status)] = {
-            "description": _SAID[status],
-            "content": {"application/json": {"schema": of_kind[Problem]}},
-        }
+    operation["responses"] |= _refusals(statuses_of_refusals(call), of_kind)
     return operation
+
+
+def _refusals(statuses: Sequence[int], of_kind: dict[Any, Any]) -> dict[str, Any]:
+    content = {"application/json": {"schema": of_kind[Problem]}}
+    return {str(status): {"description": _SAID[status], "content": content} for status in statuses}
 
 
 def statuses_of_refusals(call: ControlCall) -> Sequence[int]:
@@ -126,11 +128,12 @@ def _success(call: ControlCall, of_kind: dict[Any, Any]) -> dict[str, Any]:
     return {"description": " ".join(["Done.", *call.also.values()]), "content": content}
 
 
-def _own_operation() -> dict[str, Any]:
+def _own_operation(of_kind: dict[Any, Any]) -> dict[str, Any]:
+    done = {"description": "Done.", "content": {"application/json": {"schema": {"type": "object"}}}}
     return {
         "operationId": "describe",
         "summary": "This description.",
-        "responses": {"200": {"description": "Done.", "content": {"application/json": {"schema": {"type": "object"}}}}},
+        "responses": {"200": done, **_refusals(_OWN_REFUSALS, of_kind)},
     }
 
 
