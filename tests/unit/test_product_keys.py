@@ -70,7 +70,8 @@ async def test_the_claims_are_these_and_no_others(nonce: str | None) -> None:
     """Product, version, instant, and the nonce where one was sent; the header to the byte."""
     async with served() as server:
         await furnish(server)
-        answer = await register(server, await begin(server), **({} if nonce is None else {"Nonce": nonce}))
+        said: dict[str, Any] = {} if nonce is None else {"Nonce": nonce}
+        answer = await register(server, await begin(server), **said)
         assert answer.keys() == {"Signature"}
         expected: dict[str, Any] = {"productCode": BOX, "publicKeyVersion": 1, "iat": NOW_SECONDS}
         assert verified(answer["Signature"], await pem_of(server)) == expected | (
