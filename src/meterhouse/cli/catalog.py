@@ -44,12 +44,8 @@ def _tell_exported(exported: dict[str, Any]) -> None:
 
 
 @app.command
-def check(
-    file: File,
-    *,
-    json: Annotated[bool, Parameter(negative=(), help="Print the number of rows by table, as JSON.")] = False,
-) -> None:
-    """Check a catalog file without a server: what an empty one would make of it.
+def check(file: File, *, server: Server = HERE) -> None:
+    """Check a catalog file: what an empty server would make of it. No server is asked.
 
     A secret that is to come from the environment must be there.
 
@@ -67,7 +63,7 @@ def check(
         loaded = catalog_file.check(read_file(file), name, os.environ, sources)
     except Refused as refused:
         raise CommandFailed(f"{refused}.", 2) from None
-    if json:
+    if server.json:
         print_bytes(msgspec.json.encode({"changed": dict(loaded.changed)}) + b"\n")
     else:
         _tell_changed(dict(loaded.changed), "It has no rows.")
