@@ -66,7 +66,7 @@ def batch_once(
     for record in records:
         if record.product_code not in (None, product_code):
             raise InvalidRequestError(f"one request is of one product, here {product_code}: {record.product_code}")
-    everything, breaches = say(records)
+    everything, breaches, _ = say(records)
     for breach in breaches.values():
         raise breach
     said = cast("list[Said]", everything)  # none is None where there are no breaches

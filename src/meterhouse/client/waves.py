@@ -5,7 +5,7 @@ overtake each other, so the second of a key goes in a second *wave*, which begin
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 from msgspec import Struct
 
@@ -36,8 +36,12 @@ class Admitted(Struct):
 
 def admit(records: Sequence[UsageRecord], product_code: str | None) -> Admitted:
     """Every record as it will be sent, in its wave, or refused."""
+    everything, breaches, is_plain = say(records)
+    if is_plain and product_code is not None:
+        plain = cast("list[Said]", everything)  # none is None where none breaks a rule
+        members = [Pending(place, said, USUAL_BYTES) for place, said in enumerate(plain)]
+        return Admitted([{product_code: members}], {}, breaches)
     first: Wave = {}
-    everything, breaches = say(records)
     admitted = Admitted([first], {}, breaches)
     last_of_key: dict[Key, int] = {}
     for place, (record, said) in enumerate(zip(records, everything, strict=True)):
@@ -58,10 +62,7 @@ def admit(records: Sequence[UsageRecord], product_code: str | None) -> Admitted:
             last_of_key[key] = place
             admitted.before[place] = last
             wave = _later_wave(admitted, place)
-        members = wave.get(code)
-        if members is None:
-            members = wave[code] = []
-        members.append(Pending(place, said, bytes_at_most))
+        wave.setdefault(code, []).append(Pending(place, said, bytes_at_most))
     return admitted
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from re import compile as compiled
-from typing import Any, Final, NoReturn, get_args
+from typing import Any, Final, NamedTuple, NoReturn, get_args
 
 import msgspec
 from msgspec import Raw
@@ -37,25 +37,38 @@ _FITTING_LIMIT: Final = 100_000
 
 def said_of(record: UsageRecord) -> Said:
     """A record as the wire's shape. Raises InvalidRequestError with every breach that no catalog is needed to see."""
-    (said,), breaches = say((record,))
+    ((said,), breaches, _) = say((record,))
     if said is None:
         raise breaches[0]
     return said
 
 
-def say(records: Sequence[UsageRecord]) -> tuple[list[Said | None], dict[int, InvalidRequestError]]:
-    """Records as the wire's shapes, None in the place of one that breaks a rule; and by place, what it breaks.
+class Wording(NamedTuple):
+    """Records in the wire's words."""
 
-    One loop for all of them: this is most of what a call costs before it is sent.
+    said: list[Said | None]
+    """None in the place of a record that breaks a rule."""
+    breaches: dict[int, InvalidRequestError]
+    """By place, what it breaks."""
+    is_plain: bool
+    """Whether all that is needed to send them is plain: no two have the same names, none has allocations or a product
+    code of its own, none breaks a rule.
     """
+
+
+def say(records: Sequence[UsageRecord]) -> Wording:
+    """Records as the wire's shapes. One loop for all of them: this is most of what a call costs before it is sent."""
     said: list[Said | None] = []
     breaches: dict[int, InvalidRequestError] = {}
+    names_said: set[tuple[str | None, ...]] = set()
+    is_special = False
     fitting, make = _FITTING, shapes.UsageRecord
     last_time: datetime | None = None
     seconds: shapes.Timestamp = 0
     for record in records:
         account, license_arn = record.customer_aws_account_id, record.license_arn
         names = (record.dimension, account, license_arn, record.customer_identifier)
+        names_said.add(names)
         quantity, timestamp = record.quantity, record.timestamp
         try:
             if names not in fitting:
@@ -66,14 +79,17 @@ def say(records: Sequence[UsageRecord]) -> tuple[list[Said | None], dict[int, In
             if timestamp is not last_time:
                 seconds = timestamp_of(timestamp) if timestamp.microsecond else int(timestamp.timestamp())
                 last_time = timestamp
-            parts = allocations_of(record.allocations, whole, decimal) if record.allocations else None
+            parts = None
+            if record.allocations or record.product_code:
+                is_special = True
+                parts = allocations_of(record.allocations, whole, decimal) if record.allocations else None
         except InvalidRequestError as breach:
             breaches[len(said)] = breach
             said.append(None)
             continue
         identifier = record.customer_identifier or None
         said.append(make(seconds, record.dimension, identifier, whole, decimal, parts, account, license_arn))
-    return said, breaches
+    return Wording(said, breaches, not is_special and not breaches and len(names_said) == len(said))
 
 
 def constraint(annotated: Any) -> Callable[[str | None], bool]:
