@@ -59,7 +59,7 @@ def advance(
 
 @app.command
 def real(*, account: Account = None, server: Server = HERE) -> None:
-    """Let it be as late as it really is.
+    """Let it be as late as it really is. Clocks of accounts stay as they are set: name each with --account.
 
     Example: meterhouse clock real
     """

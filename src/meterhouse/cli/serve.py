@@ -27,7 +27,7 @@ def serve(
     catalog: Path | None = None,
     auth: Auth = Auth.STRICT,
     open_to_network: Annotated[bool, Parameter(negative=())] = False,
-    region: Annotated[tuple[str, ...], Parameter(consume_multiple=False, negative=())] = (),
+    region: Annotated[tuple[str, ...], Parameter(consume_multiple=False, negative=(), show_default=False)] = (),
     clock: ClockMode = ClockMode.REAL,
     throttle: str = THROTTLE_OFF,
     profile: str = NEWEST.name,
