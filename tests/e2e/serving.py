@@ -69,7 +69,9 @@ class Server:
         environment: Mapping[str, str] | None = None,
         before: Sequence[str] = (),
     ) -> None:
-        """`data` is a file's name in the folder, or "memory". `before` are words to put before the command."""
+        """`data` is a file's name in the folder, "memory", or the address of a database. `before` are words to put
+        before the command.
+        """
         self.folder = folder
         self.ledger = folder / data
         self.catalog = folder / "catalog.toml"
@@ -80,7 +82,8 @@ class Server:
             self.catalog.write_text(catalog)
             options = ("--catalog", str(self.catalog), *options)
         self.before = before
-        where = ("--port", "0", "--data", data if data == MEMORY else str(self.ledger))
+        is_address = data == MEMORY or "://" in data
+        where = ("--port", "0", "--data", data if is_address else str(self.ledger))
         self._command = [*_COMMAND, "serve", *where, *options]
         self._environment = _environment(environment or {})
         self._log = folder / "server.log"

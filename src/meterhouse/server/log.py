@@ -46,7 +46,8 @@ class _SteadyLogger(structlog.PrintLogger):
 
     def msg(self, message: str) -> None:
         with suppress(OSError):
-            super().msg(message)
+            self._file.write(f"{message}\n")  # in one piece: several processes may write to one log
+            self._file.flush()
 
     log = debug = info = warning = error = critical = exception = msg
 
