@@ -1,7 +1,11 @@
 """Throttling: a token bucket for each account, Region and operation, on real time (contract §9).
 
 A bucket is kept as one instant, the one at which it will be full again; a call moves that instant by one token's worth.
-So an idle bucket is nothing at all, and the table is swept of idle ones when it has grown.
+So a full bucket is nothing at all, and the table is swept of full ones when it has doubled. An instant is counted in
+whole ticks, a token's worth of time cut to them, so that no rounding adds up.
+
+A bucket is never emptier than empty: where real time is set back, whoever calls waits for one token, and not for as
+long as time went back.
 """
 
 import tomllib
@@ -16,7 +20,9 @@ from meterhouse.core.moment import SECOND
 from meterhouse.core.profile import OPERATIONS
 
 SWEPT_AT: Final = 10_000
-"""How many buckets there may be before the idle ones are forgotten."""
+"""How many buckets there may be before the full ones are forgotten."""
+TICKS: Final = 1_000_000
+"""Ticks in a microsecond: a token's worth of time is no whole number of microseconds at every rate."""
 
 
 class Rate(NamedTuple):
@@ -40,27 +46,28 @@ class Throttle:
     """The buckets of one process. An operation without a rate is not throttled."""
 
     def __init__(self, rates: Mapping[str, Rate]) -> None:
-        self._rates = rates
-        self._full_at: dict[tuple[str, str, str], float] = {}
+        self._rates = {name: (int(SECOND * TICKS / rate.per_second), rate.burst) for name, rate in rates.items()}
+        """Of each operation, a token's worth of time in ticks, and how many tokens its buckets hold."""
+        self._full_at: dict[tuple[str, str, str], int] = {}
+        self._swept_at = SWEPT_AT
 
     def admits(self, account: str, region: str, operation: str, now_micros: int) -> bool:
         """Takes a token for a call at an instant of real time; False where there is none."""
         rate = self._rates.get(operation)
         if rate is None:
             return True
-        token_micros = SECOND / rate.per_second
+        token, burst = rate
+        now = now_micros * TICKS
         place = (account, region, operation)
-        full_at = max(self._full_at.get(place, now_micros), now_micros)
-        if full_at + token_micros - now_micros > rate.burst * token_micros + _ROUNDING_MICROS:
+        full_at = min(max(self._full_at.get(place, now), now), now + burst * token)
+        if full_at + token > now + burst * token:
+            self._full_at[place] = full_at
             return False
-        if len(self._full_at) >= SWEPT_AT and place not in self._full_at:
-            self._full_at = {other: full for other, full in self._full_at.items() if full > now_micros}
-        self._full_at[place] = full_at + token_micros
+        if len(self._full_at) >= self._swept_at and place not in self._full_at:
+            self._full_at = {other: full for other, full in self._full_at.items() if full > now}
+            self._swept_at = max(SWEPT_AT, 2 * len(self._full_at))
+        self._full_at[place] = full_at + token
         return True
-
-
-_ROUNDING_MICROS: Final = 0.5
-"""A token's worth of time is no whole number of microseconds at every rate."""
 
 
 class BadRates(Exception):
