@@ -7,6 +7,7 @@ capture, so the first to name an hour's usage wins it: other quantities conflict
 
 import json
 import re
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -60,6 +61,11 @@ start = 2026-01-01T00:00:00Z
 
 [open]
 account = "{ACCOUNT}"
+[open.workload]
+platform = "ecs"
+resource_id = "task/captured"
+region = "us-east-1"
+launched = 2026-11-20T00:00:00Z
 """
 
 RESOLVED: Final = {
@@ -71,11 +77,12 @@ RESOLVED: Final = {
 }
 SUCCESS, CONFLICT = "Success", "DuplicateRecord"
 VALIDATION: Final = "ValidationException"
-NO_WORKLOAD: Final = "PlatformNotSupportedException"
-"""Whoever meters from within must be a workload, and this marketplace has none."""
+OTHER_QUANTITY: Final = "DuplicateRequestException"
+METERED: Final = frozenset({"MeteringRecordId"})
+REGISTERED: Final = frozenset({"Signature"})
 
-Expected = Sequence[str] | Mapping[str, Any] | str
-"""A batch's statuses, an answer, or an error's name."""
+Expected = Sequence[str] | Mapping[str, Any] | str | frozenset[str]
+"""A batch's statuses, an answer, an error's name, or the members that an answer has."""
 
 EXPECTED: Final[dict[str, Expected]] = {
     "resolve": RESOLVED,
@@ -103,22 +110,22 @@ EXPECTED: Final[dict[str, Expected]] = {
     "batch-alloc-unicode": "InvalidTagException",
     "batch-license": [SUCCESS],
     "batch-account": [SUCCESS],
-    "meter": NO_WORKLOAD,
-    "meter-alloc": NO_WORKLOAD,
-    "meter-client-token": NO_WORKLOAD,
-    "meter-dry-run": NO_WORKLOAD,
-    "meter-dry-run-false": NO_WORKLOAD,
-    "meter-no-quantity": NO_WORKLOAD,
-    "meter-quantity-0": NO_WORKLOAD,
-    "meter-retry-500": NO_WORKLOAD,
-    "meter-retry-throttled": NO_WORKLOAD,
-    "meter-session-token": NO_WORKLOAD,
-    "meter-time-millis": NO_WORKLOAD,
+    "meter": METERED,
+    "meter-alloc": OTHER_QUANTITY,
+    "meter-client-token": METERED,
+    "meter-dry-run": METERED,
+    "meter-dry-run-false": METERED,
+    "meter-no-quantity": OTHER_QUANTITY,
+    "meter-quantity-0": OTHER_QUANTITY,
+    "meter-retry-500": METERED,
+    "meter-retry-throttled": METERED,
+    "meter-session-token": METERED,
+    "meter-time-millis": METERED,
     "meter-unicode": VALIDATION,
-    "register": NO_WORKLOAD,
-    "register-empty-nonce": NO_WORKLOAD,
-    "register-nonce": NO_WORKLOAD,
-    "register-session-token": NO_WORKLOAD,
+    "register": REGISTERED,
+    "register-empty-nonce": REGISTERED,
+    "register-nonce": REGISTERED,
+    "register-session-token": REGISTERED,
 }
 CUT: Final = {"batch-big"}
 """Cases whose body was too large to be captured whole."""
@@ -186,6 +193,8 @@ def test_each_request_is_answered_as_the_contract_says(answers: Answers) -> None
             assert (answer.status, said["__type"]) == (400, expected), one.case
         elif isinstance(expected, Mapping):
             assert (answer.status, said) == (200, expected), one.case
+        elif isinstance(expected, frozenset):
+            assert (answer.status, frozenset(said)) == (200, expected), one.case
         else:
             assert answer.status == 200, (one.case, said)
             results = said["Results"]
@@ -220,6 +229,33 @@ def test_the_same_usage_has_the_same_id(answers: Answers) -> None:
                     assert "MeteringRecordId" not in result
     assert len(ids) >= 2
     assert all(len(found) == 1 for found in ids.values())
+
+
+def test_a_workloads_usage_has_the_same_id(heard: Mapping[str, Answers]) -> None:
+    """One hour's usage is one record, from whichever client it came; a DryRun's id is nobody else's."""
+    ids = [
+        (one.said.get("DryRun", False), answer.said()["MeteringRecordId"])
+        for answers in heard.values()
+        for one, answer in answers
+        if EXPECTED[one.case] is METERED
+    ]
+    kept, tried = ({found for dry_run, found in ids if dry_run is wanted} for wanted in (False, True))
+    assert len(kept) == 1
+    assert len(tried) == sum(dry_run for dry_run, _ in ids) > 1
+    assert not kept & tried
+
+
+def test_a_registration_says_what_was_asked(heard: Mapping[str, Answers]) -> None:
+    """The JWT has the product, the version, and the nonce of its request where one was sent."""
+    for answers in heard.values():
+        for one, answer in answers:
+            if EXPECTED[one.case] is REGISTERED:
+                signature = answer.said()["Signature"]
+                assert isinstance(signature, str)
+                claims = json.loads(urlsafe_b64decode(signature.split(".")[1] + "=="))
+                del claims["iat"]
+                said = {"nonce": one.said["Nonce"]} if "Nonce" in one.said else {}
+                assert claims == {"productCode": PRODUCT, "publicKeyVersion": 1, **said}
 
 
 def _said_records(one: Captured) -> list[dict[str, Any]]:

@@ -6,17 +6,19 @@ instance. What they meter is metered as their workload.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from tests.e2e.control import ask
+from tests.e2e.market import now_seconds
 from tests.e2e.serving import Server
 from tests.e2e.workloads import (
     ADMIN,
     BOX,
     BUYER,
     CATALOG,
+    FOREIGN,
     Told,
     aws,
     in_container,
@@ -102,6 +104,34 @@ def test_the_aws_command_line_finds_its_credentials(server: Server, tmp_path: Pa
     code, printed, complained = aws(tmp_path, on_instance(server, instance), metering())
     assert code == 0, complained
     assert [one["record_id"] for one in records_of(server, instance["resource_id"])] == [printed["MeteringRecordId"]]
+
+
+# What a task says, and the error that it hears; each in the order of the contract's steps
+REFUSED: Final = [
+    (metering(UsageQuantity=1, UsageQuantityAsDecimal="1"), "ValidationException"),
+    (metering(ProductCode="no-such-product"), "InvalidProductCodeException"),
+    (metering(ProductCode=FOREIGN), "CustomerNotEntitledException"),
+    (metering(UsageDimension="hosts"), "InvalidUsageDimensionException"),
+    (metering(Timestamp=now_seconds() - 7 * 3600), "TimestampOutOfBoundsException"),
+    (metering(UsageAllocations=[{"Tags": [{"Key": "aws:a", "Value": "b"}]}]), "InvalidTagException"),
+    (metering(UsageAllocations=[{"AllocatedUsageQuantity": 4}]), "InvalidUsageAllocationsException"),
+    (metering(UsageQuantity=6, ClientToken="bound"), "IdempotencyConflictException"),
+    (metering(UsageQuantity=6), "DuplicateRequestException"),
+    (registering(ProductCode="no-such-product"), "InvalidProductCodeException"),
+    (registering(PublicKeyVersion=9), "InvalidPublicKeyVersionException"),
+    (registering(ProductCode=FOREIGN), "CustomerNotEntitledException"),
+]
+UNMODELLED: Final = {"ValidationException"}
+
+
+def test_errors_have_the_classes_of_the_sdk(server: Server, tmp_path: Path) -> None:
+    """boto3 raises each modelled error by its own class, so that software can catch it."""
+    told = in_container(server, start(server))
+    said = [metering(ClientToken="bound"), *(one for one, _ in REFUSED)]
+    first, *found = spoken("boto3-newest", tmp_path, told, *said)["outcomes"]
+    assert first.keys() == {"MeteringRecordId"}
+    expected = [{"code": code, "class": "ClientError" if code in UNMODELLED else code} for _, code in REFUSED]
+    assert found == expected
 
 
 @pytest.mark.parametrize("name", KNOW_THE_VARIABLES)
