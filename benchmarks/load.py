@@ -8,6 +8,7 @@ import json
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from meterhouse.core.catalog import WindowEdge
@@ -151,7 +152,7 @@ def batches(records: Iterator[dict[str, Any]], count: int) -> list[bytes]:
     """That many BatchMeterUsage bodies of 25 records each; IndexError where there are not so many."""
     bodies = []
     for _ in range(count):
-        batch = [record for record, _ in zip(records, range(RECORDS_A_REQUEST), strict=False)]
+        batch = list(islice(records, RECORDS_A_REQUEST))
         if len(batch) < RECORDS_A_REQUEST:
             raise IndexError("there are not enough records for so many requests")
         bodies.append(json.dumps({"ProductCode": PRODUCT, "UsageRecords": batch}).encode())

@@ -14,7 +14,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import uvloop
 
@@ -67,18 +67,22 @@ async def open_ledger(kind: str, path: Path, metrics: Metrics, sync_delay_second
     return await open_sqlite(path, on_group=metrics.committed, vfs=_SLOW if sync_delay_seconds else "")
 
 
+class Joined(NamedTuple):
+    """The parts of a server, joined as `meterhouse serve` joins them."""
+
+    ledger: Ledger
+    market: Market
+    composed: Composed
+
+
 @asynccontextmanager
-async def composed(
-    kind: str, path: Path, catalog: str, sync_delay_seconds: float = 0
-) -> AsyncIterator[tuple[Composed, Market]]:
-    """The parts of a server over a ledger, joined as `meterhouse serve` joins them."""
-    metrics = Metrics()
-    ledger = await open_ledger(kind, path, metrics, sync_delay_seconds)
+async def joined(ledger: Ledger, path: Path, catalog: str, metrics: Metrics) -> AsyncIterator[Joined]:
+    """A server's parts over an open ledger, which is closed behind it. The key file lies where `path` says."""
     try:
         market = await Market.open(ledger, keys_from(None, Path(f"{path}{KEY_SUFFIX}"), os.urandom), os.urandom)
-        parts = Composed(Settings(data=str(path) if kind == "sqlite" else MEMORY), ledger, market, metrics)
-        await parts.load_catalog(read_catalog(catalog, "catalog"))
-        yield parts, market
+        composed = Composed(Settings(data=MEMORY), ledger, market, metrics)
+        await composed.load_catalog(read_catalog(catalog, "catalog"))
+        yield Joined(ledger, market, composed)
     finally:
         await ledger.close()
 
@@ -87,10 +91,14 @@ async def _serve(given: argparse.Namespace) -> None:
     configure_logs(LogLevel.WARNING)
     listening = listen("127.0.0.1", 0)
     catalog = given.catalog.read_text(encoding="utf-8")
-    async with composed(given.ledger, given.data, catalog, given.sync_delay_ms / 1000) as (parts, _):
+    metrics = Metrics()
+    ledger = await open_ledger(given.ledger, given.data, metrics, given.sync_delay_ms / 1000)
+    async with joined(ledger, given.data, catalog, metrics) as parts:
         gc.freeze()  # as `meterhouse serve` does
         await serve(
-            parts.application, listening, on_ready=lambda url: print(f"Meterhouse is ready at {url}", flush=True)
+            parts.composed.application,
+            listening,
+            on_ready=lambda url: print(f"Meterhouse is ready at {url}", flush=True),
         )
 
 
