@@ -26,6 +26,7 @@ VERBS: Final = {
     "catalog": ["check", "load", "export"],
     "key": ["rotate"],
     "reset": [],
+    "call": [],
     "backup": [],
     "copy": [],
     "migrate": [],
@@ -35,7 +36,7 @@ VERBS: Final = {
 LEAVES: Final = [[noun, verb] for noun, verbs in VERBS.items() for verb in verbs] + [
     [noun] for noun, verbs in VERBS.items() if not verbs
 ]
-OFFLINE: Final = [["key", "rotate"], ["backup"], ["migrate"], ["copy"], ["serve"], ["demo"]]
+OFFLINE: Final = [["key", "rotate"], ["call"], ["backup"], ["migrate"], ["copy"], ["serve"], ["demo"]]
 
 
 def names_in(commands: App) -> Iterator[str]:

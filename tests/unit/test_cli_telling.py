@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meterhouse.cli import record
 from meterhouse.cli.telling import Column, Listing, instant, money, number, plain, tell
 
 COLUMNS: Final = (
@@ -149,3 +150,10 @@ def test_one_thing_has_all_its_members(capsys: pytest.CaptureFixture[str]) -> No
     """One thing alone is told whole, a line a member."""
     tell({"code": "x", "price": "1", "since": None, "note": "shown"}, COLUMNS)
     assert capsys.readouterr().out == "Code   x\nPrice  $1.00\nSince  -\nNote   shown\n"
+
+
+def test_what_ran_by_the_second_is_priced_by_the_hour() -> None:
+    """A total of RegisterUsage, whose quantity is in seconds, says that its price is an hour's."""
+    (price,) = (column for column in record.TOTAL if column.title == "Price")
+    assert price.of({"dimension": "", "unit": "seconds", "price": "0.1"}) == "$0.10/h"
+    assert price.of({"dimension": "users", "unit": "Users", "price": "0.1"}) == "$0.10"

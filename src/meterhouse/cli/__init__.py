@@ -56,6 +56,7 @@ for noun, path, says, group in (
     ("key", "meterhouse.cli.key:app", "The master key, under which secrets are encrypted.", KEEP),
 ):
     app.command(path, name=noun, help=says, group=group)
+app.command("meterhouse.cli.call:call", group=USAGE)
 app.command("meterhouse.cli.reset:reset", group=SANDBOX)
 app.command("meterhouse.cli.backup:backup", group=KEEP)
 app.command("meterhouse.cli.migrate:migrate", group=KEEP)

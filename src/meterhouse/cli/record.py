@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 
 from meterhouse.cli.asking import FIRST_PART, HERE, Part, Server
 from meterhouse.cli.failure import CommandFailed
-from meterhouse.cli.telling import Column, instant, money, number
+from meterhouse.cli.telling import Column, Row, instant, money, number
 from meterhouse.cli.typed import Instant
 
 app = App(name="record")
@@ -23,13 +23,23 @@ RECORD: Final = (
     Column("Preview", "preview"),
     Column("Record id", "record_id"),
 )
+
+
+class _Price(Column):
+    """A price: of a unit, but of an hour where what ran is counted in seconds (RegisterUsage)."""
+
+    def of(self, row: Row) -> str:
+        """See `Column.of`."""
+        return f"{super().of(row)}/h" if not row.get("dimension") else super().of(row)
+
+
 TOTAL: Final = (
     Column("Month", "month"),
     Column("Buyer", "buyer"),
     Column("Dimension", "dimension"),
     Column("Quantity", "quantity", number, right=True),
     Column("Unit", "unit"),
-    Column("Price", "price", money, right=True),
+    _Price("Price", "price", money, right=True),
     Column("Amount", "amount", money, right=True),
 )
 NONE: Final = "There are no such records."

@@ -128,6 +128,12 @@ async def opened(settings: Settings, say: Say, *, loads: bool = True) -> AsyncIt
         composed = Composed(settings, ledger, market, metrics)
         if written is not None:
             _tell(await composed.load_catalog(written), say)
+        if settings.auth is Auth.STRICT and not market.catalog.credentials:
+            log.warning(
+                "no_credentials",
+                reason="nobody can sign a call yet, so each will be UnrecognizedClientException: load a catalog with "
+                "--catalog or `meterhouse catalog load`, or serve with --auth open on this machine",
+            )
         async with composed.instance_metadata():
             yield composed.application, composed.loader(say)
     except WrongKey as error:
