@@ -4,34 +4,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.e2e.control import ask
 from tests.e2e.serving import Server, run_meterhouse
-from tests.e2e.workloads import ADMIN, CATALOG, OTHER_BUYER, metering, registering, start
+from tests.e2e.workloads import ADMIN, CATALOG, OTHER_BUYER, Callers, metering, registering
 
 SLOW: Final = """
 [MeterUsage]
 per_second = 0.001
 burst = 3
 """
-
-
-def caller(server: Server, region: str = "us-east-1", **workload: Any) -> Any:
-    """A workload's boto3, which sends each call once."""
-    shown = start(server, region=region, **workload)["credentials"]
-    return boto3.client(
-        "meteringmarketplace",
-        region_name=region,
-        endpoint_url=server.url,
-        aws_access_key_id=shown["access_key_id"],
-        aws_secret_access_key=shown["secret_access_key"],
-        aws_session_token=shown["session_token"],
-        config=Config(retries={"total_max_attempts": 1}),
-    )
 
 
 def outcome(client: Any, one: dict[str, Any]) -> str:
@@ -45,8 +29,8 @@ def outcome(client: Any, one: dict[str, Any]) -> str:
 
 def test_the_eleventh_call_of_a_second_is_refused(tmp_path: Path) -> None:
     """`--throttle aws`: ten MeterUsage come through at once, and then not all; each refusal is `Rate exceeded`."""
-    with Server(tmp_path, "--throttle", "aws", catalog=CATALOG, environment=ADMIN) as server:
-        client, one = caller(server), metering()
+    with Server(tmp_path, "--throttle", "aws", catalog=CATALOG, environment=ADMIN) as server, Callers(server) as caller:
+        client, one = caller(), metering()
         outcomes = [outcome(client, one) for _ in range(40)]
         assert outcomes[:10] == ["ok"] * 10
         assert "ThrottlingException" in outcomes
@@ -60,13 +44,13 @@ def test_buckets_are_one_each_for_account_region_and_operation(tmp_path: Path) -
     rates = tmp_path / "rates.toml"
     rates.write_text(SLOW)
     options = ("--throttle", str(rates), "--clock", "test")
-    with Server(tmp_path, *options, catalog=CATALOG, environment=ADMIN) as server:
-        client, one = caller(server), metering()
+    with Server(tmp_path, *options, catalog=CATALOG, environment=ADMIN) as server, Callers(server) as caller:
+        client, one = caller(), metering()
         assert [outcome(client, one) for _ in range(5)] == ["ok"] * 3 + ["ThrottlingException"] * 2
-        same_account = caller(server)
+        same_account = caller()
         assert outcome(same_account, one) == "ThrottlingException"
         assert Counter(outcome(client, registering()) for _ in range(9)) == {"ok": 9}
-        europe, other = caller(server, "eu-west-1"), caller(server, account=OTHER_BUYER)
+        europe, other = caller(region="eu-west-1"), caller(account=OTHER_BUYER)
         assert [outcome(europe, one) for _ in range(4)] == ["ok"] * 3 + ["ThrottlingException"]
         assert [outcome(other, one) for _ in range(4)] == ["CustomerNotEntitledException"] * 3 + ["ThrottlingException"]
         ask(server.port, "PUT", "/clock", {"advance_seconds": 86_400})
@@ -75,8 +59,8 @@ def test_buckets_are_one_each_for_account_region_and_operation(tmp_path: Path) -
 
 def test_without_the_flag_nothing_is_throttled(tmp_path: Path) -> None:
     """Off by default."""
-    with Server(tmp_path, catalog=CATALOG, environment=ADMIN) as server:
-        client, one = caller(server), metering()
+    with Server(tmp_path, catalog=CATALOG, environment=ADMIN) as server, Callers(server) as caller:
+        client, one = caller(), metering()
         assert {outcome(client, one) for _ in range(40)} == {"ok"}
 
 

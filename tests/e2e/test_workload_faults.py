@@ -3,15 +3,13 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 
 from meterhouse.service.faults import FaultName
 from tests.e2e.control import ask
 from tests.e2e.serving import Server
-from tests.e2e.workloads import ADMIN, CATALOG, metering, registering, start
+from tests.e2e.workloads import ADMIN, CATALOG, Callers, metering, registering
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +27,11 @@ def server(running: Server) -> Server:
     return running
 
 
-def caller(server: Server, attempts: int = 1) -> Any:
-    """A new task's boto3, which tries so often."""
-    shown = start(server)["credentials"]
-    return boto3.client(
-        "meteringmarketplace",
-        region_name="us-east-1",
-        endpoint_url=server.url,
-        aws_access_key_id=shown["access_key_id"],
-        aws_secret_access_key=shown["secret_access_key"],
-        aws_session_token=shown["session_token"],
-        config=Config(retries={"mode": "standard", "total_max_attempts": attempts}, read_timeout=60),
-    )
+@pytest.fixture
+def caller(server: Server) -> Iterator[Callers]:
+    """boto3 in new tasks."""
+    with Callers(server) as callers:
+        yield callers
 
 
 def code_of(send: Callable[[], Any]) -> str:
@@ -75,11 +66,11 @@ CALLS: Final = [metering(ClientToken="one"), registering(Nonce="n")]
 @pytest.mark.parametrize("one", CALLS, ids=lambda one: str(one["operation"]))
 @pytest.mark.parametrize(("name", "error", "kept"), SEEN, ids=str)
 def test_what_a_client_sees_and_its_retry(
-    server: Server, one: dict[str, Any], name: FaultName, error: str, *, kept: bool
+    server: Server, caller: Callers, one: dict[str, Any], name: FaultName, error: str, *, kept: bool
 ) -> None:
     """The fault once; sent again the call succeeds, and what it keeps is kept once, under the first one's name."""
     ask(server.port, "POST", "/faults", {"operation": one["operation"], "fault": name, "seconds": 0.01})
-    call = getattr(caller(server), one["method"])
+    call = getattr(caller(), one["method"])
     assert code_of(lambda: call(**one["request"])) == error
     before = rows(server)
     assert len(before) == kept
@@ -108,18 +99,18 @@ def test_a_single_call_has_no_unprocessed_records(server: Server, one: dict[str,
 
 @pytest.mark.parametrize("one", CALLS, ids=lambda one: str(one["operation"]))
 @pytest.mark.parametrize("name", ["throttle", "internal", "unavailable", "disconnect", "lose_answer"])
-def test_an_sdks_own_retries_end_right(server: Server, one: dict[str, Any], name: str) -> None:
+def test_an_sdks_own_retries_end_right(server: Server, caller: Callers, one: dict[str, Any], name: str) -> None:
     """boto3's own retry hides a fault that is over by then, and the call is kept once."""
     ask(server.port, "POST", "/faults", {"operation": one["operation"], "fault": name})
-    getattr(caller(server, attempts=3), one["method"])(**one["request"])
+    getattr(caller(attempts=3), one["method"])(**one["request"])
     assert len(rows(server)) == 1
 
 
 @pytest.mark.parametrize("one", CALLS, ids=lambda one: str(one["operation"]))
-def test_what_strikes_accepted_calls_spares_refused_ones(server: Server, one: dict[str, Any]) -> None:
+def test_what_strikes_accepted_calls_spares_refused_ones(server: Server, caller: Callers, one: dict[str, Any]) -> None:
     """A lost answer waits for a call that is accepted."""
     ask(server.port, "POST", "/faults", {"operation": one["operation"], "fault": "lose_answer"})
-    client = caller(server)
+    client = caller()
     call = getattr(client, one["method"])
     refused = one["request"] | {"ProductCode": "no-such-product"}
     assert code_of(lambda: call(**refused)) == "InvalidProductCodeException"
@@ -127,9 +118,9 @@ def test_what_strikes_accepted_calls_spares_refused_ones(server: Server, one: di
     assert code_of(lambda: call(**one["request"])) == ""
 
 
-def test_a_fault_is_of_one_operation(server: Server) -> None:
+def test_a_fault_is_of_one_operation(server: Server, caller: Callers) -> None:
     """What strikes MeterUsage lets RegisterUsage through, and of a product only its calls are struck."""
-    client, (meters, registers) = caller(server), CALLS
+    client, (meters, registers) = caller(), CALLS
     faults = {"operation": "MeterUsage", "fault": "internal"}
     ask(server.port, "POST", "/faults", faults | {"product": "another-product"})
     assert code_of(lambda: client.meter_usage(**meters["request"])) == ""

@@ -11,7 +11,11 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+import boto3
+from botocore.config import Config
 
 from tests.e2e.control import TOKEN, ask
 from tests.e2e.market import now_seconds
@@ -71,6 +75,38 @@ def start(server: Server, platform: str = "ecs", account: str = BUYER, **more: A
     about = {"platform": platform, "account": account, "region": "us-east-1", "launched": "2024-01-01T00:00:00Z"}
     started: dict[str, Any] = ask(server.port, "POST", "/workloads", about | more)
     return started
+
+
+class Callers:
+    """boto3 clients of new workloads, whose connections are closed at the end; a context manager."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._clients: list[Any] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for client in self._clients:
+            client.close()
+
+    def __call__(self, attempts: int = 1, region: str = "us-east-1", **workload: Any) -> Any:
+        """A client that tries each call so often."""
+        shown = start(self.server, region=region, **workload)["credentials"]
+        client = boto3.client(
+            "meteringmarketplace",
+            region_name=region,
+            endpoint_url=self.server.url,
+            aws_access_key_id=shown["access_key_id"],
+            aws_secret_access_key=shown["secret_access_key"],
+            aws_session_token=shown["session_token"],
+            config=Config(retries={"mode": "standard", "total_max_attempts": attempts}, read_timeout=60),
+        )
+        self._clients.append(client)
+        return client
 
 
 def metering(quantity: int = 5, **more: Any) -> dict[str, Any]:
