@@ -296,6 +296,21 @@ def test_workers_serve_one_port(tmp_path: Path) -> None:
         assert len([line for line in server.logged() if line["event"] == "catalog_loaded"]) == 1
 
 
+def test_workers_throttle_together(tmp_path: Path) -> None:
+    """Three processes let pass one burst between them, whichever is asked."""
+    rates = tmp_path / "rates.toml"
+    rates.write_text("[BatchMeterUsage]\nper_second = 0.001\nburst = 7\n")
+    with start_workers(tmp_path, 3, "--throttle", str(rates)) as server, ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _number: _status_of_a_call(server), range(40)))
+    assert (answers.count(200), answers.count(400)) == (7, 33)
+
+
+def _status_of_a_call(server: Server) -> int:
+    """Of one over a connection of its own."""
+    with Seller(server.port, KEYS) as seller:
+        return seller.batch(LEGACY, []).status
+
+
 def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     """`kill -9` of one process after the other: the port goes on answering, and there are as many as before."""
     with start_workers(tmp_path) as server:

@@ -22,6 +22,7 @@ from meterhouse.ledger.memory import open_memory
 from meterhouse.ledger.protocol import Busy, CannotOpen, Ledger, LedgerFailure
 from meterhouse.ledger.sqlite import open_sqlite
 from meterhouse.server.app import App, real_now_micros
+from meterhouse.server.buckets import SharedBuckets
 from meterhouse.server.chance import RandomIds
 from meterhouse.server.control.parts import InstanceMetadataServices
 from meterhouse.server.exchange import Application, Receive, Scope, Send
@@ -77,7 +78,7 @@ def serve_until_stopped(settings: Settings, log_level: LogLevel, say: Say) -> No
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve(settings, listening, say, partial(_say_ready, say)))
         else:
-            work = partial(_work, settings, listening, say)
+            work = partial(_work, settings, listening, say, SharedBuckets() if settings.throttle else None)
             Workers(settings.workers, work, partial(_say_ready, say), listening.close).run()
     finally:
         listening.close()
@@ -87,18 +88,24 @@ def _say_ready(say: Say, url: str) -> None:
     say(f"Meterhouse is ready at {url}")
 
 
-def _work(settings: Settings, listening: Listening, say: Say, duty: Duty) -> None:
+def _work(settings: Settings, listening: Listening, say: Say, buckets: SharedBuckets | None, duty: Duty) -> None:
     """One of several processes that serve."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, listening, say, lambda url: duty.tell(Told(url)), duty))
+        runner.run(_serve(settings, listening, say, lambda url: duty.tell(Told(url)), duty, buckets))
 
 
 async def _serve(
-    settings: Settings, listening: Listening, say: Say, on_ready: Callable[[str], None], duty: Duty | None = None
+    settings: Settings,
+    listening: Listening,
+    say: Say,
+    on_ready: Callable[[str], None],
+    duty: Duty | None = None,
+    buckets: SharedBuckets | None = None,
 ) -> None:
     stop = asyncio.Event()
     watching = None if duty is None else asyncio.ensure_future(until_orphaned(duty.lifeline, stop))
-    async with opened(settings, say, loads=duty is None or duty.is_first) as (application, load_again):
+    loads = duty is None or duty.is_first
+    async with opened(settings, say, loads=loads, buckets=buckets) as (application, load_again):
         gc.freeze()  # what is alive now stays alive: the collector need not look at it again
         log.info("started", url=listening.url, data=settings.ledger_name, auth=str(settings.auth))
         cut = await serve(application, listening, on_ready=on_ready, on_hangup=load_again, stop=stop)
@@ -108,10 +115,12 @@ async def _serve(
 
 
 @asynccontextmanager
-async def opened(settings: Settings, say: Say, *, loads: bool = True) -> AsyncIterator[tuple[App, Callable[[], None]]]:
+async def opened(
+    settings: Settings, say: Say, *, loads: bool = True, buckets: SharedBuckets | None = None
+) -> AsyncIterator[tuple[App, Callable[[], None]]]:
     """The application over its opened ledger, and what loads the catalog file again. Raises CannotServe.
 
-    `loads`: the catalog file is loaded now.
+    `loads`: the catalog file is loaded now. `buckets`: those that several processes share.
     """
     metrics = Metrics()
     try:
@@ -125,7 +134,7 @@ async def opened(settings: Settings, say: Say, *, loads: bool = True) -> AsyncIt
         raise CannotServe(str(error), 2) from None
     try:
         market = await Market.open(ledger, _keys(settings), os.urandom)
-        composed = Composed(settings, ledger, market, metrics)
+        composed = Composed(settings, ledger, market, metrics, buckets)
         if written is not None:
             _tell(await composed.load_catalog(written), say)
         if settings.auth is Auth.STRICT and not market.catalog.credentials:
@@ -206,7 +215,14 @@ class Late:
 class Composed:
     """The parts of a server, joined."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, market: Market, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        market: Market,
+        metrics: Metrics,
+        buckets: SharedBuckets | None = None,
+    ) -> None:
         sandbox = settings.clock is ClockMode.TEST
         self._settings = settings
         self._ledger = ledger
@@ -221,7 +237,7 @@ class Composed:
             frozenset(settings.regions) or None,
             next(iter(settings.regions), None),
             settings.auth is Auth.OPEN,
-            Throttle(settings.throttle),
+            Throttle(settings.throttle, buckets),
         )
         self._hand_outs = HandOuts(market, self._sources, real_now_micros)
         self._instance_metadata: InstanceMetadataServices | None = None

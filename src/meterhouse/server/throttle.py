@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 
 from meterhouse.core.moment import SECOND
 from meterhouse.core.profile import OPERATIONS
+from meterhouse.server.buckets import SharedBuckets
 
 SWEPT_AT: Final = 10_000
 """How many buckets there may be before the full ones are forgotten."""
@@ -43,9 +44,10 @@ AWS_RATES: Final[Mapping[str, Rate]] = {
 
 
 class Throttle:
-    """The buckets of one process. An operation without a rate is not throttled."""
+    """The buckets of one process, or those that it shares. An operation without a rate is not throttled."""
 
-    def __init__(self, rates: Mapping[str, Rate]) -> None:
+    def __init__(self, rates: Mapping[str, Rate], shared: SharedBuckets | None = None) -> None:
+        self._shared = shared
         self._rates = {name: (int(SECOND * TICKS / rate.per_second), rate.burst) for name, rate in rates.items()}
         """Of each operation, a token's worth of time in ticks, and how many tokens its buckets hold."""
         self._full_at: dict[tuple[str, str, str], int] = {}
@@ -59,15 +61,23 @@ class Throttle:
         token, burst = rate
         now = now_micros * TICKS
         place = (account, region, operation)
-        full_at = min(max(self._full_at.get(place, now), now), now + burst * token)
-        if full_at + token > now + burst * token:
-            self._full_at[place] = full_at
-            return False
-        if len(self._full_at) >= self._swept_at and place not in self._full_at:
+        if self._shared is not None:
+            admitted = self._shared.draw(place, now, lambda full_at: _drawn(full_at, now, token, burst))
+            if admitted is not None:
+                return admitted
+        full_at, admitted = _drawn(self._full_at.get(place, now), now, token, burst)
+        if admitted and len(self._full_at) >= self._swept_at and place not in self._full_at:
             self._full_at = {other: full for other, full in self._full_at.items() if full > now}
             self._swept_at = max(SWEPT_AT, 2 * len(self._full_at))
-        self._full_at[place] = full_at + token
-        return True
+        self._full_at[place] = full_at
+        return admitted
+
+
+def _drawn(full_at: int, now: int, token: int, burst: int) -> tuple[int, bool]:
+    """When a bucket will be full again once a token was drawn from it, and whether there was one."""
+    before = min(max(full_at, now), now + burst * token)
+    admitted = before + token <= now + burst * token
+    return before + token * admitted, admitted
 
 
 class BadRates(Exception):
