@@ -23,6 +23,7 @@ from typing import Final
 from benchmarks.measuring import Bench
 from benchmarks.results import Run
 from benchmarks.stages import MEASURED, REQUESTS, Meter, budget
+from meterhouse.server.log import LogLevel, configure_logs
 
 _REQUEST: Final = bytes.fromhex(
     "4889f8"  # mov rax, rdi: where the request's words are
@@ -92,4 +93,5 @@ class _Counter(Meter):
 
 
 if __name__ == "__main__":
+    configure_logs(LogLevel.WARNING)
     budget(Path(sys.argv[1]), _WARM_ROUNDS + 1, _Counter())

@@ -149,6 +149,8 @@ class _Connection(asyncio.Protocol):
         self._from = 0.0
         self._transport: asyncio.Transport | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
+        self._lost.set()
 
     async def connect(self) -> None:
         """Connects, and sends what was to be sent meanwhile."""
@@ -167,13 +169,15 @@ class _Connection(asyncio.Protocol):
             self._connecting = asyncio.ensure_future(self.connect())
             self._connecting.add_done_callback(self._connected)
 
-    def close(self) -> None:
-        """Hangs up."""
+    async def close(self) -> None:
+        """Hangs up, and returns when that is done."""
         if self._transport is not None:
             self._transport.close()
+        await self._lost.wait()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._lost.clear()
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -193,7 +197,10 @@ class _Connection(asyncio.Protocol):
         self._source.idle(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._transport is not None and self._transport.is_closing():
+        if self._transport is None:
+            self._lost.set()
+        elif self._transport.is_closing():  # and not a new one already
+            self._lost.set()
             self._transport = None
             if self._request is not None:
                 self._tally.fail(exc or ConnectionResetError("the server closed the connection without an answer"))
@@ -224,8 +231,7 @@ async def _send(host: str, port: int, requests: Sequence[bytes], connections: in
     source.begin(made)
     try:
         await tally.ended
+        seconds = time.perf_counter() - started
     finally:
-        for connection in made:
-            connection.close()
-    seconds = time.perf_counter() - started
+        await asyncio.gather(*(connection.close() for connection in made))
     return Ran(len(tally.latencies), seconds, sorted(tally.latencies), tally.statuses, tally.accepted)

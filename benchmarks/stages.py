@@ -76,6 +76,7 @@ class Meter:
 
 def stages(bench: Bench) -> Iterator[Run]:
     """Processor microseconds per request of each stage, by itself, and of the whole."""
+    configure_logs(LogLevel.WARNING)
     with bench.place() as folder:
         rounds = budget(folder, bench.sizes.stage_rounds + 1, Meter())
     for spent in rounds[1:]:  # the first one warms up
@@ -100,8 +101,10 @@ def grown(now: Mapping[str, float], recorded: Mapping[str, float]) -> Sequence[s
 
 
 def budget(folder: Path, rounds: int, meter: Meter) -> Sequence[Mapping[str, float]]:
-    """What the meter says of each stage (in the order of `MEASURED`), round by round."""
-    configure_logs(LogLevel.WARNING)
+    """What the meter says of each stage (in the order of `MEASURED`), round by round.
+
+    Logs must have been configured: each request has a line at `debug`.
+    """
     return uvloop.run(_rounds(folder, rounds, meter))
 
 
