@@ -45,11 +45,36 @@ CHOICES: Final = {
     "repeated-tags": "unit/test_allocations.py::test_what_may_label_a_part",
     "empty-tag-value": "unit/test_allocations.py::test_what_may_label_a_part",
     "dry-run": "unit/test_meter_usage_entitlement.py::test_a_dry_run_is_judged_as_the_call_would_be",
-    "client-token": "unit/test_meter_usage.py::test_a_token_belongs_to_a_workload_and_a_product",
-    "jwt-claims": "unit/test_control_workloads.py::test_a_registration_is_verified_by_the_fetched_key",
+    "client-token": "unit/test_meter_usage.py::test_a_token_is_bound_for_longer_than_any_window",
+    "token-binding": "unit/test_meter_usage.py::test_a_token_is_bound_to_the_allocations_in_any_order",
+    "fresh-token": "unit/test_meter_usage.py::test_each_call_has_its_outcome",
+    "agent-replay": "unit/test_meter_usage.py::test_an_agents_replay_is_refused_once_its_window_has_closed",
+    "no-workload": "unit/test_meter_usage_faults.py::test_a_breach_refuses_the_call",
+    "first-call": "unit/test_meter_usage_entitlement.py::test_later_calls_go_on_whatever_becomes_of_the_subscription",
+    "preview": "unit/test_meter_usage_entitlement.py::test_the_sellers_own_account_meters_in_preview",
+    "launch-hour": "unit/test_meter_usage_entitlement.py::test_the_window_is_six_hours_and_not_before_the_launch",
+    "jwt-claims": "unit/test_product_keys.py::test_the_claims_are_these_and_no_others",
+    "fresh-signature": "unit/test_product_keys.py::test_each_call_is_signed_anew",
+    "key-versions": "unit/test_product_keys.py::test_a_rotated_version_says_since_when",
+    "end-of-a-task": "unit/test_running.py::test_when_a_task_counts_as_ended",
+    "minimum-minute": "unit/test_running.py::test_the_minimum_is_made_up_in_the_last_hour",
+    "rounding": "unit/test_running.py::test_an_amount_is_exact_and_rounded_once",
     "token-life": "unit/test_resolve_customer.py::test_a_token_says_who_the_buyer_is",
     "foreign-token": "unit/test_resolve_customer.py::test_unknown_and_foreign_tokens_look_alike",
+    "throttling": "unit/test_throttle.py::test_aws_own_figures",
+    "unserved-region": "unit/test_meter_usage_faults.py::test_the_three_steps_of_a_region_are_told_apart",
+    "profiles": "unit/test_profile.py::test_a_profile_is_what_its_month_had",
 }
+
+ALONE: Final = [
+    "Regions of an operation",
+    "GovCloud",
+    "EKS Pod Identity",
+    "Node roles",
+    "Long-term keys",
+    "CloudTrail",
+]
+"""What AWS does and Meterhouse does not."""
 
 ROWS: Final = [row for rows in tables_of("differences.md").values() for row in rows]
 
@@ -77,6 +102,15 @@ def test_each_row_says_what_aws_says_and_what_meterhouse_does() -> None:
         assert aws.endswith(".")
         assert ours.endswith(".")
         assert switch == "none" or switch.startswith("`")
+
+
+def test_what_aws_does_alone_is_told_line_by_line() -> None:
+    """Each has a line of its own at the end of the document: what AWS does, and what is so here."""
+    text = (DOCUMENTS / "differences.md").read_text(encoding="utf-8").partition("## What AWS does, and")[2]
+    lines = re.split(r"^- ", text, flags=re.MULTILINE)[1:]
+    told = [re.match(r"\*([^*]+)\.\* \S", line) for line in lines]
+    assert [line and line[1] for line in told] == ALONE
+    assert all(line.count(".") >= 3 for line in lines)
 
 
 def test_the_switches_are_those_of_a_product() -> None:
