@@ -94,7 +94,7 @@ _KEEP_GROUP: Final = """
 CREATE FUNCTION keep_group(
   p_partition int, p_lock int, p_revision bigint, p_version bigint,
   p_last_position bigint, p_records bigint, p_last_series bigint, p_forms int,
-  p_hours int[], p_series bigint[], p_quantities bigint[], p_positions bigint[], p_ids bytea[],
+  p_hours text, p_series text, p_quantities text, p_positions text, p_ids text,
   p_rows bigint[], p_received bigint[], p_bodies bytea[],
   p_new_series bigint[], p_licenses text[], p_customers text[], p_dimensions text[], p_workloads text[],
   p_tokens text[],
@@ -118,10 +118,11 @@ BEGIN
   END IF;
   INSERT INTO usage_records (partition, hour, series, quantity_micros, position, record_id)
     SELECT h.partition, t.* FROM partition_heads h
-    CROSS JOIN unnest(p_hours, p_series, p_quantities, p_positions, p_ids) AS t(hour, series, quantity, position, id)
+    CROSS JOIN unnest(p_hours::int[], p_series::bigint[], p_quantities::bigint[], p_positions::bigint[], p_ids::bytea[])
+      AS t(hour, series, quantity, position, id)
     WHERE h.partition = p_partition;
   GET DIAGNOSTICS changed_count = ROW_COUNT;
-  IF changed_count <> cardinality(p_hours) THEN
+  IF changed_count <> cardinality(p_hours::int[]) THEN
     RAISE EXCEPTION 'records' USING ERRCODE = 'MH001';
   END IF;
   INSERT INTO journal (partition, position, received_micros, body)

@@ -6,6 +6,8 @@ Rules of this file (a test holds them)
     table was small, and is kept, must not read a whole partition when it has grown.
   - What is added under a partition comes `FROM partition_heads` (`postgres_schema`, `keep_group`): so it goes straight
     to the partition's shard. Without the head's row nothing would be added, silently: all counts are checked.
+  - The long columns, those of records, are sent as texts of arrays (`{1,2}`) and cast: asyncpg looks at each element
+    of a list as Python, which costs more than all the rest that this process does for a group.
   - No statement both locks a head and reads what it guards: it would see the state of before it waited. The lock comes
     first, alone, and the look is a statement of its own.
 """
@@ -54,7 +56,7 @@ WHERE h.partition = $1"""
 _HEAD: Final = "h.version, h.generation, h.last_position, h.records, h.last_series, h.forms, c.revision"
 _FIND_RECORDS: Final = """
   SELECT u.hour, u.series, u.quantity_micros, u.record_id
-  FROM unnest($2::int[], $3::bigint[]) AS k(hour, series)
+  FROM unnest($2::text::int[], $3::text::bigint[]) AS k(hour, series)
   CROSS JOIN LATERAL (
     SELECT r.hour, r.series, r.quantity_micros, r.record_id FROM usage_records r
     WHERE r.partition = $1 AND r.hour = k.hour AND r.series = k.series LIMIT 1

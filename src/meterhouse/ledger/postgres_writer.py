@@ -327,9 +327,9 @@ async def _found(db: Connection, known: _Known, keys: Keys) -> Sequence[Any]:
     hours, series = zip(*numbered, strict=True) if numbered else ((), ())
     if keys.claims:
         kinds, names = zip(*keys.claims, strict=True)
-        found = await db.fetch(FIND_WITH_CLAIMS, known.number, hours, series, kinds, names)
+        found = await db.fetch(FIND_WITH_CLAIMS, known.number, _array(hours), _array(series), kinds, names)
     else:
-        found = await db.fetch(FIND, known.number, hours, series)
+        found = await db.fetch(FIND, known.number, _array(hours), _array(series))
     if not found:
         raise _NoHead
     rows: Sequence[Any] = found
@@ -371,6 +371,7 @@ def _append_of(known: _Known, head: _Head, judged: Judged) -> _Append:
     for series in new:
         forms |= BY_LICENSE if series.license else BY_PRODUCT
     records.sort()
+    *numbers_of_records, ids = _columns(records, 5)
     claims = sorted((kind, name, value) for _, (kind, name), value in judged.claims)
     named = [(number, *astuple(series)) for series, number in new.items()]
     head_columns = (position, head.records + len(records), head.last_series + len(new), forms)
@@ -380,7 +381,8 @@ def _append_of(known: _Known, head: _Head, judged: Judged) -> _Append:
         head.revision,
         head.version,
         *head_columns,
-        *_columns(records, 5),
+        *map(_array, numbers_of_records),
+        _array_of_bytes(ids),
         *_columns(rows, 3),
         *_columns(named, 6),
         *_columns(claims, 3),
@@ -402,6 +404,19 @@ class _Numbering:
         if number is None:
             number = self._new[series] = self._last_series + len(self._new) + 1
         return number
+
+
+def _array(numbers: Iterable[int]) -> str:
+    """An array of integers, as PostgreSQL writes it."""
+    return f"{{{','.join(map(str, numbers))}}}"
+
+
+def _array_of_bytes(texts: Sequence[bytes]) -> str:
+    """An array of bytea."""
+    if not texts:
+        return "{}"
+    joined = '","\\\\x'.join([text.hex() for text in texts])
+    return f'{{"\\\\x{joined}"}}'
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> Iterable[Sequence[Any]]:
