@@ -19,7 +19,7 @@ from typing import Final
 
 import pytest
 
-from tests.document_blocks import EXECUTED, Block, blocks_of
+from tests.document_blocks import EXECUTED, ROOT, Block, blocks_of
 from tests.e2e.serving import PATIENCE_SECONDS, READY
 from tests.postgres import place_url_now
 from tests.strangers.environments import javascript, python_of
@@ -45,6 +45,7 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        (folder / "examples").symlink_to(ROOT / "examples")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "METERHOUSE_"))}
         nowhere = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
         programs = folder / ".programs"

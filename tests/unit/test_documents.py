@@ -100,6 +100,12 @@ def test_the_example_of_rates_can_be_read(tmp_path: Path) -> None:
     assert read_rates(rates)["BatchMeterUsage"] == (2.5, 10)
 
 
+def test_the_verifier_in_the_document_is_the_example() -> None:
+    """What a seller copies from the page is the file that the tests run."""
+    (block,) = [block for block in blocks_of("docs/how-to/verify-a-registration.md") if block.language == "python"]
+    assert block.text == (ROOT / "examples/container/verify.py").read_text(encoding="utf-8")
+
+
 def test_every_table_of_the_catalog_is_documented() -> None:
     """The reference has the tables of the catalog file, and no others."""
     assert list(CATALOG) == list(CATALOG_TABLES)
