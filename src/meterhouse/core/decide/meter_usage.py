@@ -46,6 +46,10 @@ def plan_meter_usage(call: Call[Said], catalog: Catalog, now_micros: int) -> Pla
         raise Fault(FaultCode.PLATFORM_NOT_SUPPORTED, "the credentials are of no workload on a supported platform")
     product = _product_in_region(call, workload, catalog)
     preview = product.seller == call.signer.account
+    may = preview or entitled(catalog, product, call.signer.account, now_micros, profile.last_hour_seconds)
+    refusal = _refusal_behind_entitlement(call, catalog, product, workload, now_micros, agentcore=agentcore)
+    if may and refusal is not None:
+        raise refusal.fault()
     timestamp_micros = micros_of(said.timestamp)
     token = said.client_token if agentcore else None
     key = RecordKey(
@@ -63,9 +67,8 @@ def plan_meter_usage(call: Call[Said], catalog: Catalog, now_micros: int) -> Pla
         bound=bound,
         fingerprint=_fingerprint(said, timestamp_micros if agentcore else key.hour),
         preview=preview,
-        entitled=preview or entitled(catalog, product, call.signer.account, now_micros, profile.last_hour_seconds),
-        refusal=_refusal_behind_entitlement(call, catalog, product, workload, now_micros, agentcore=agentcore),
-        agentcore=agentcore,
+        entitled=may,
+        refusal=refusal,
         literal_dry_run=product.dry_run is DryRun.LITERAL,
     )
     claims = (success,) if bound is None else (success, bound)
@@ -111,7 +114,7 @@ def _product_in_region(call: Call[Said], workload: Workload, catalog: Catalog) -
 def _refusal_behind_entitlement(
     call: Call[Said], catalog: Catalog, product: Product, workload: Workload, now_micros: int, *, agentcore: bool
 ) -> Refusal | None:
-    """The first of DIMENSION, WINDOW, TAGS and ALLOCATIONS, to be raised once the entitlement is settled."""
+    """The first of DIMENSION, WINDOW, TAGS and ALLOCATIONS."""
     said, profile = call.request, call.profile
     if said.usage_dimension not in catalog.dimensions[product.code]:
         reason = f"{said.usage_dimension!r} is no dimension of the product {product.code}"
@@ -158,7 +161,7 @@ class _Metering(msgspec.Struct, frozen=True):
     preview: bool
     entitled: bool
     refusal: Refusal | None
-    agentcore: bool
+    """What refuses the call if its entitlement does not: who is not entitled now may have been at a first call."""
     literal_dry_run: bool
 
     def follow(self, view: View, record_ids: RecordIds) -> Following:
