@@ -74,6 +74,7 @@ class Postgres:
         self.folder = Path(tempfile.mkdtemp(prefix="meterhouse-", dir="/tmp"))  # a socket's path must be short
         self._settings = {**SETTINGS, **(settings or {})}
         self._running: subprocess.Popen[bytes] | None = None
+        self._watching: subprocess.Popen[bytes] | None = None
         if user := _user():
             os.chown(self.folder, user["user"], user["group"])
         self._run("initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "-D", "kept")
@@ -116,6 +117,12 @@ class Postgres:
             )
         while not self._answers():
             assert self._running.poll() is None, self.log[-2000:]
+        self._watching = subprocess.Popen(
+            ["sh", "-c", 'cat >/dev/null; kill -QUIT "$1"', "watch", str(self._running.pid)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         return self
 
     def stop(self) -> None:
@@ -130,6 +137,7 @@ class Postgres:
     def kill(self) -> None:
         """`kill -9` of the server and of all its children at once; returns when none of them is left."""
         assert self._running is not None
+        self._watch_no_longer()
         children = children_of(self._running.pid)
         for number in (self._running.pid, *children):
             kill_if_there(number)
@@ -145,8 +153,16 @@ class Postgres:
 
     def _end(self, how: signal.Signals) -> None:
         assert self._running is not None
+        self._watch_no_longer()
         self._running.send_signal(how)
         self._running.wait(PATIENCE_SECONDS)
+
+    def _watch_no_longer(self) -> None:
+        """The watcher ends the server where these tests were killed before they could; its pipe tells it."""
+        if self._watching is not None:
+            self._watching.kill()
+            self._watching.communicate()
+            self._watching = None
 
     def _answers(self) -> bool:
         asked = [str(_programs() / "pg_isready"), "-q", "-h", str(self.folder)]
