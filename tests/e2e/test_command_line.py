@@ -17,7 +17,7 @@ from meterhouse.wire.sigv4 import SigningCredentials
 from tests.e2e.control import TOKEN, ask
 from tests.e2e.seller import Seller
 from tests.e2e.serving import Server, run_meterhouse
-from tests.unit.test_cli_help import VERBS
+from tests.parts.test_cli_help import VERBS
 
 PRODUCT: Final = "a1b2c3d4e5f6g7h8i9j0k1l2m"
 SELLER: Final = "111122223333"
