@@ -1,6 +1,7 @@
 """MeterUsage and RegisterUsage through the house and every engine: stories and races end as the model says.
 
-The rules are the same as over plain dicts (`tests/simulation/test_meter_properties.py`); here a ledger keeps what follows.
+The rules are the same as over plain dicts (`tests/simulation/test_meter_properties.py`); here a ledger keeps what
+follows.
 """
 
 import asyncio

@@ -145,7 +145,7 @@ def _used(**more: Any) -> UsageRecord:
 
 
 def test_a_day_of_a_seller(tmp_path: Path) -> None:
-    """A customer registers, is metered, metered again and corrected; a former one is not subscribed; nothing is lost."""
+    """A customer registers, is metered, metered again and corrected; a former one is not; nothing is lost."""
     with (
         Server(tmp_path, catalog=CATALOG) as server,
         MeteringClient(region="us-east-1", endpoint_url=server.url, credentials=KEYS) as client,

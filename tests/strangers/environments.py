@@ -18,7 +18,7 @@ from pathlib import Path
 from scripts.environment import ROOT, CannotMakeError, make, once, run
 
 PYTHON_STRANGERS = ("aiobotocore", "awscli", "boto3-2019", "boto3-newest")
-"""Those that the tests call. Made on demand only: ``moto`` and ``peers`` (benchmarks), ``nodejs`` (where there is no Node.js)."""
+"""Those that the tests call. Made on demand only: ``moto`` and ``peers`` (benchmarks), ``nodejs`` (without Node.js)."""
 
 OLDEST_NODE = 20
 """The major version that the JavaScript SDK asks for."""

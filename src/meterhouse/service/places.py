@@ -103,7 +103,6 @@ def _placed(
             break
         if known.fact not in named:
             free[f"{source}/{group}/{number}"] = own, known
-    new_numbers = count(number)
     placed: dict[int, Recognised] = {}
     for index, digest in enumerate(digests):
         same = next((key for key, (_, known) in free.items() if known.digest == digest), None)
