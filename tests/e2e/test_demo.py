@@ -163,6 +163,13 @@ def test_a_ledger_that_exists_is_left_alone(tmp_path: Path) -> None:
     assert ledger.read_bytes() == b"a person's"
 
 
+def test_a_port_that_is_none_is_bad_input(tmp_path: Path) -> None:
+    """It is told at once, as `serve` tells it."""
+    done = run_meterhouse("demo", "--once", "--port", "-1", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "meterhouse: --port: -1 is no port; 0 to 65535 can be given.\n"
+
+
 def test_the_invitation_holds_for_python(demo: Demo) -> None:
     """The lines for Python meter, with the newest boto3."""
     assert "'Status': 'Success'" in _spoken([python_of("boto3-newest"), "-c", demo.text_below("Python")], demo)

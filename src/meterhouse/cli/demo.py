@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from meterhouse.cli.failure import CommandFailed
+from meterhouse.server.settings import LAST_PORT
 
 
 def demo(
@@ -36,6 +37,8 @@ def demo(
         raise CommandFailed("the demo meters with boto3, which is not installed: pip install 'meterhouse[demo]'")
     if data is not None and data.exists():
         raise CommandFailed(f"--data: {data} exists; the demo needs a ledger of its own.", 2)
+    if not 0 <= port <= LAST_PORT:
+        raise CommandFailed(f"--port: {port} is no port; 0 to {LAST_PORT} can be given.", 2)
     from meterhouse.demo.page import Page
     from meterhouse.demo.story import DemoFailed, play
 

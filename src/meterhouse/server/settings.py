@@ -13,6 +13,7 @@ from meterhouse.core.profile import NEWEST, PROFILES, Profile
 from meterhouse.core.regions import well_formed
 from meterhouse.server.throttle import AWS_RATES, BadRates, Rate, read_rates
 
+LAST_PORT: Final = 65_535
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 THROTTLE_OFF: Final = "off"
 THROTTLE_AWS: Final = "aws"
@@ -67,8 +68,8 @@ class Settings(Struct, frozen=True):
         for region in self.regions:
             if not well_formed(region):
                 raise BadSettings(f"--region: {region!r} is not of the form of a Region, such as us-east-1.")
-        if not 0 <= self.port <= 65535:
-            raise BadSettings(f"--port: {self.port} is no port; 0 to 65535 can be given.")
+        if not 0 <= self.port <= LAST_PORT:
+            raise BadSettings(f"--port: {self.port} is no port; 0 to {LAST_PORT} can be given.")
         if self.auth is Auth.OPEN and not self.on_loopback and not self.open_to_network:
             raise BadSettings(
                 f"--auth open on {self.host} would let anyone who reaches this machine meter usage; "
