@@ -40,7 +40,7 @@ MESSAGE_CHARACTERS: Final = 1_048_576
 """How much of a list of violations is told. A mebibyte of body can hold some 600,000 of them, and their list would be a
 hundred mebibytes: no answer, and no line of a log, may outgrow the largest request."""
 _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
-_NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_NEITHER_BRACKETS_NOR_QUOTES: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _PLAIN_SECONDS: Final = re.compile(rb"-?[0-9]{1,11}\.[0-9]{1,6}\Z")
 _LAST_SECOND_DIGITS: Final = len(str(LAST_SECOND))
 
@@ -54,9 +54,11 @@ def _too_deep(body: bytes) -> bool:
     """Whether the body nests deeper than the limit, or never closes; brackets within strings do not count."""
     if body.count(b"[") + body.count(b"{") <= DEPTH_LIMIT:
         return False
-    # Without escaped quotes, quotes open and close in turn: every second part is within a string.
+    # Without escaped quotes, quotes open and close in turn: every second part is within a string. Two quotes with
+    # nothing between them change nothing about that; most strings come to that, and few parts are left without them.
     plain = body.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in body else body
-    brackets = b"".join(plain.split(b'"')[::2]).translate(_ONE_KIND, _NOT_BRACKETS)
+    marks = plain.translate(_ONE_KIND, _NEITHER_BRACKETS_NOR_QUOTES).replace(b'""', b"")
+    brackets = b"".join(marks.split(b'"')[::2])
     # Each round takes away the innermost pairs, which is one level exactly.
     for _ in range(DEPTH_LIMIT):
         brackets = brackets.replace(b"[]", b"")
