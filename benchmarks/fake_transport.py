@@ -20,7 +20,16 @@ class Connections:
     """As many connections to an application as a server under load has. Made within a running loop."""
 
     def __init__(self, application: Application, count: int) -> None:
-        config = Config(application, interface="asgi3", lifespan="off", ws="none", log_config=None, access_log=False)
+        config = Config(  # as server/run.py makes it
+            application,
+            interface="asgi3",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+        )
         config.load()
         state = ServerState()
         state.default_headers = [_DATE]
@@ -55,6 +64,11 @@ class Connections:
             assert self._answered is not None
             self._answered.set_result(None)
 
+    def broken(self) -> None:
+        """A connection was cut: an answer will not come."""
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(ConnectionAbortedError("the server cut a connection"))
+
 
 class _Transport(asyncio.Transport):
     """What a connection writes to. An answer of this size is one write."""
@@ -70,4 +84,6 @@ class _Transport(asyncio.Transport):
         return False
 
     def close(self) -> None:
-        """Nothing is open."""
+        self._connections.broken()
+
+    abort = close
