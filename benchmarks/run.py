@@ -46,8 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.write_docs is not None:
         page.write(read(given.write_docs), ROOT)
         return 0
-    if given.json is not None and not given.json.parent.is_dir():
-        sys.exit(f"--json: there is no folder {given.json.parent}.")  # told before minutes of measuring
     pin_load()
     with tempfile.TemporaryDirectory(prefix="meterhouse-bench-", dir=given.folder) as name:
         bench = Bench((QUICK if given.quick else FULL).scaled(given.scale), Path(name))
