@@ -231,14 +231,15 @@ async def test_no_turn_is_kept_by_an_old_catalog_after_a_change_was_acknowledged
     acknowledged = 0
     kept_by_old: list[tuple[int, int]] = []
     outcomes = {"kept": 0, "stale": 0}
+    something_kept = asyncio.Event()
     async with opened(url) as changer, opened(url) as keeper:
 
         async def change() -> None:
             nonlocal acknowledged
             for revision in range(changes):
                 acknowledged = await changer.change([Document("p", "a", b"%d" % revision)], expected=revision)
-                while revision == changes // 2 and not outcomes["kept"]:
-                    await asyncio.sleep(0)  # the changes must not be so fast that nothing is ever kept between them
+                if revision == changes // 2:
+                    await something_kept.wait()  # the changes must not be so fast that nothing is kept between them
 
         async def write(partition: Partition) -> None:
             number = 0
@@ -253,6 +254,7 @@ async def test_no_turn_is_kept_by_an_old_catalog_after_a_change_was_acknowledged
                     outcomes["stale"] += 1
                 else:
                     outcomes["kept"] += 1
+                    something_kept.set()
                     if prepared_with < begun:
                         kept_by_old.append((prepared_with, begun))
 
