@@ -1,5 +1,6 @@
 """What the figures were taken on: without it they say nothing to anybody else."""
 
+import math
 import os
 import platform
 import sqlite3
@@ -29,6 +30,42 @@ def describe(folder: Path) -> dict[str, Any]:
         "sqlite": apsw.sqlite_lib_version(),
         "system_sqlite": sqlite3.sqlite_version,
     }
+
+
+ALONE: Final = 0.05
+"""What others may take of the processors (the system's own threads among them) before figures are not to be trusted."""
+
+_BUSY: Final = (0, 1, 2, 5, 6, 7)
+"""The columns of /proc/stat that are work, or (steal) somebody else's: neither idle nor waiting for a disk."""
+
+
+class Others:
+    """What others take of the machine's processors meanwhile: everything that neither this process nor its children do.
+
+    Children count once they have ended and were waited for.
+    """
+
+    def __init__(self) -> None:
+        self._begun = time.perf_counter()
+        self._theirs = _busy_seconds() - _own_seconds()
+
+    def share(self) -> float:
+        """From 0 to 1, since this was made; nan where the system does not tell."""
+        seconds = (time.perf_counter() - self._begun) * (os.cpu_count() or 1)
+        return max(0.0, (_busy_seconds() - _own_seconds() - self._theirs) / seconds)
+
+
+def _busy_seconds() -> float:
+    try:
+        columns = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:]
+    except OSError:
+        return math.nan
+    return sum(int(columns[place]) for place in _BUSY) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float:
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def load_average() -> float:

@@ -4,10 +4,12 @@ What is to be said in words (why a goal cannot be reached, what a figure hides) 
 and is taken as it is.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from benchmarks.machine import ALONE
 from benchmarks.pictures import Bar, Curve, bars, curves
 from benchmarks.results import Results, to_json
 from benchmarks.tables import markdown, table_of, table_of_goals
@@ -50,6 +52,11 @@ def _page(results: Results, pictures: list[str]) -> Iterator[str]:
         f"Made by `{results.command}` and `scripts/bench --write-docs` from [these results](performance/results.json); "
         "no figure is typed. Ratios are of one run; absolute figures belong to one machine and one hour.\n"
     )
+    if any(told.others > ALONE for told in results.rows.values()):
+        yield (
+            "**Others were at work on the machine while some of these figures were taken** (each row says how much): "
+            "they are not to be trusted; and a processor that is wanted by many flatters whoever has more threads.\n"
+        )
     yield "## Goals\n"
     yield markdown(table_of_goals(results)) + "\n"
     for path in pictures:
@@ -68,7 +75,8 @@ def _page(results: Results, pictures: list[str]) -> Iterator[str]:
         if told.runs:
             yield f"### {name}\n"
             yield f"{told.what}\n"
-            yield f"Taken on {told.taken}; load average before it {told.load_average:g}.\n"
+            others = "an unknown share" if math.isnan(told.others) else f"{told.others:.0%}"
+            yield f"Taken on {told.taken}, while others took {others} of the machine's processors.\n"
             yield markdown(table_of(name, told)) + "\n"
     if NOTES.exists():
         yield NOTES.read_text(encoding="utf-8").rstrip()

@@ -1,7 +1,7 @@
 """What was measured: rows of runs, kept in one JSON file. Everything that is shown is worked out from it.
 
     {"command": …, "version": …, "commit": …, "machine": {…}, "settings": {…},
-     "rows": {"ingest": {"what": …, "taken": "2026-11-24", "load_average": 0.1, "runs": [{"of": "meterhouse", …}, …]}}}
+     "rows": {"ingest": {"what": …, "taken": "2026-11-24", "others": 0.02, "runs": [{"of": "meterhouse", …}, …]}}}
 
 A run is of a contender (a server, a ledger, a size) and has figures by name, each with its unit at the end.
 """
@@ -31,8 +31,8 @@ class Told(NamedTuple):
     what: str
     taken: str
     """The day."""
-    load_average: float
-    """Others at work on the machine, as the row began."""
+    others: float
+    """What others took of the machine's processors meanwhile, from 0 to 1; nan where that is not known."""
     runs: Sequence[Run]
 
     @property
@@ -62,7 +62,12 @@ def to_json(results: Results) -> str:
     """The file's text. A figure that could not be taken is null."""
     told = results._asdict() | {
         "rows": {
-            name: row._asdict() | {"runs": [{"of": run.of, **_written(run.figures)} for run in row.runs]}
+            name: {
+                "what": row.what,
+                "taken": row.taken,
+                **_written({"others": row.others}),
+                "runs": [{"of": run.of, **_written(run.figures)} for run in row.runs],
+            }
             for name, row in results.rows.items()
         }
     }
@@ -72,7 +77,10 @@ def to_json(results: Results) -> str:
 def from_json(text: str) -> Results:
     """What `to_json` wrote."""
     told = json.loads(text)
-    rows = {name: Told(**{**row, "runs": [_run(run) for run in row["runs"]]}) for name, row in told.pop("rows").items()}
+    rows = {
+        name: Told(row["what"], row["taken"], _figure(row["others"]), [_run(run) for run in row["runs"]])
+        for name, row in told.pop("rows").items()
+    }
     return Results(**told, rows=rows)
 
 
@@ -82,8 +90,11 @@ def read(path: Path) -> Results:
 
 
 def _run(told: dict[str, Any]) -> Run:
-    figures = {name: math.nan if value is None else value for name, value in told.items() if name != "of"}
-    return Run(told["of"], figures)
+    return Run(told["of"], {name: _figure(value) for name, value in told.items() if name != "of"})
+
+
+def _figure(written: float | None) -> float:
+    return math.nan if written is None else written
 
 
 def _written(figures: Figures) -> dict[str, float | None]:

@@ -25,7 +25,7 @@ from typing import Final
 from benchmarks import page
 from benchmarks.growth import CUSTOMERS
 from benchmarks.instructions import available
-from benchmarks.machine import describe, load_average
+from benchmarks.machine import ALONE, Others, describe
 from benchmarks.measuring import CONNECTIONS, FULL, QUICK, Bench, Sizes
 from benchmarks.results import Results, Run, Told, read, to_json
 from benchmarks.rows import ROWS, Row
@@ -36,8 +36,6 @@ from meterhouse import __version__
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 RECORDED: Final = Path(__file__).with_name("stages.json")
-_ALONE: Final = 0.5
-"""A load average from which on somebody else is at work."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.write_docs is not None:
         page.write(read(given.write_docs), ROOT)
         return 0
+    if given.json is not None and not given.json.parent.is_dir():
+        sys.exit(f"--json: there is no folder {given.json.parent}.")  # told before minutes of measuring
     pin_load()
     with tempfile.TemporaryDirectory(prefix="meterhouse-bench-", dir=given.folder) as name:
         bench = Bench((QUICK if given.quick else FULL).scaled(given.scale), Path(name))
@@ -89,8 +89,6 @@ def _names(text: str) -> tuple[str, ...]:
 def _measured(bench: Bench, given: argparse.Namespace) -> Results:
     machine = describe(bench.folder)
     chosen = [ROWS[name] for name in given.only] or [row for row in ROWS.values() if row.quick or not given.quick]
-    if load_average() > _ALONE:
-        print(f"Others are at work here (load average {load_average()}): these figures are not to be trusted.")
     rows = {row.name: _row(row, bench) for row in chosen}
     words = ["--quick"] * given.quick + [f"--only {','.join(given.only)}"] * bool(given.only)
     words += [f"--scale {given.scale:g}"] * (given.scale != 1)
@@ -101,17 +99,19 @@ def _measured(bench: Bench, given: argparse.Namespace) -> Results:
 
 def _row(row: Row, bench: Bench) -> Told:
     """Runs a row, and says how it goes."""
-    taken, others, begun = datetime.now(UTC).date().isoformat(), load_average(), time.perf_counter()
+    taken, others, begun = datetime.now(UTC).date().isoformat(), Others(), time.perf_counter()
     runs: list[Run] = []
     for run in row.measure(bench):
         runs.append(run)
         if sys.stdout.isatty():
             print(f"\r\033[K{row.name}: {len(runs)} runs, {time.perf_counter() - begun:.0f} s", end="", flush=True)
     start = "\r\033[K" if sys.stdout.isatty() else ""
-    print(f"{start}{row.name}: {len(runs)} runs in {time.perf_counter() - begun:.0f} s", flush=True)
+    theirs = others.share()
+    warning = f"; not to be trusted: others took {theirs:.0%} of the processors" if theirs > ALONE else ""
+    print(f"{start}{row.name}: {len(runs)} runs in {time.perf_counter() - begun:.0f} s{warning}", flush=True)
     sizes = bench.sizes
     what = row.what.format(records=f"{sizes.history_records:,}", agreements=f"{sizes.agreements:,}")
-    return Told(what, taken, others, runs)
+    return Told(what, taken, theirs, runs)
 
 
 def _in_order(rows: dict[str, Told]) -> dict[str, Told]:

@@ -17,8 +17,9 @@ from benchmarks import load, run, stages
 from benchmarks.clients import read_table
 from benchmarks.filling import day, fill
 from benchmarks.goals import GOALS, Goal, Verdict, judged
+from benchmarks.page import KEPT, files
 from benchmarks.pictures import Bar, Curve, bars, curves
-from benchmarks.results import Results, Run, Told, from_json, to_json
+from benchmarks.results import Results, Run, Told, from_json, read, to_json
 from benchmarks.rows import ROWS
 from benchmarks.sending import Ran, send_all, send_at_rate
 from benchmarks.server import joined, open_ledger
@@ -31,6 +32,7 @@ from meterhouse.server.metrics import Metrics
 from meterhouse.wire.signature import SignedRequest, read_signature, sha256_hex
 from meterhouse.wire.sigv4 import authenticate
 
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
 NOW: Final = 1_795_520_000 * SECOND
 ANSWER: Final = b'HTTP/1.1 200 OK\r\ncontent-length: 20\r\n%b\r\n"Status":"Success"  '
 """What a server of these tests answers; the blank is for a header."""
@@ -219,9 +221,12 @@ def test_medians_are_by_contender() -> None:
 
 def test_results_survive_their_file() -> None:
     """What is read from a file is what was written, to four digits; what could not be measured stays unmeasured."""
-    results = results_of({"ingest": told(Run("a", {"p50_ms": 1.23456, "rss_mb": math.nan}))})
+    row = told(Run("a", {"p50_ms": 1.23456, "rss_mb": math.nan}))
+    results = results_of({"ingest": row, "single": row._replace(others=math.nan)})
     back = from_json(to_json(results))
     (again,) = back.rows["ingest"].runs
+    assert back.rows["ingest"].others == row.others
+    assert math.isnan(back.rows["single"].others)
     assert again.figures["p50_ms"] == 1.235
     assert math.isnan(again.figures["rss_mb"])
     assert back._replace(rows={}) == results._replace(rows={})
@@ -276,6 +281,13 @@ def test_the_clients_table_is_read() -> None:
         Run("boto3", {"cpu_micros_per_call": 1483, "wall_micros_per_call": 1733}),
         Run("exchange alone: sockets", {"cpu_micros_per_call": 21, "wall_micros_per_call": 36}),
     ]
+
+
+@pytest.mark.parametrize("path", sorted(files(read(ROOT / KEPT))))
+def test_the_page_is_made_from_its_results(path: str) -> None:
+    """The page on performance and its pictures are what the results beside them come to: none of it is typed."""
+    written = (ROOT / path).read_text(encoding="utf-8")
+    assert written == files(read(ROOT / KEPT))[path], "run scripts/bench --write-docs docs/performance/results.json"
 
 
 def test_pictures_are_drawn() -> None:
