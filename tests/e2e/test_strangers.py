@@ -26,9 +26,11 @@ REGIONS = [option for region in SERVED for option in ("--region", region)]
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     """What came of every row, by stranger and name."""
+    # Made one after the other: the first folder of all makes the root of them, and two threads at that undo each other.
+    folders: dict[str, Path] = {name: tmp_path_factory.mktemp(name) for name in STRANGERS}
 
     def ask(name: str) -> dict[str, Any]:
-        folder: Path = tmp_path_factory.mktemp(name)
+        folder = folders[name]
         with Server(folder, *REGIONS, catalog=CATALOG) as server:
             return outcomes(STRANGERS[name], server.url, folder)
 
