@@ -1,6 +1,6 @@
 """Our own client against a running server, over a real socket: every row of the strangers' table, and batches at large.
 
-MeterUsage and RegisterUsage are held to recorded answers in tests/unit until the server has them.
+What software at the buyer says, and every error of every operation, is in `test_client_errors_arrive.py`.
 """
 
 import asyncio
