@@ -9,7 +9,6 @@ encoding) is the same code on the same way. `--sync-delay-ms` makes each sync of
 
 import argparse
 import asyncio
-import gc
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -28,7 +27,7 @@ from meterhouse.ledger.sqlite import open_sqlite
 from meterhouse.server.log import LogLevel, configure_logs
 from meterhouse.server.metrics import Metrics
 from meterhouse.server.run import listen, serve
-from meterhouse.server.serving import KEY_SUFFIX, Composed
+from meterhouse.server.serving import KEY_SUFFIX, Composed, collect_rarely
 from meterhouse.server.settings import MEMORY, Settings
 from meterhouse.service.market import Market
 from meterhouse.service.master_key import keys_from
@@ -94,7 +93,7 @@ async def _serve(given: argparse.Namespace) -> None:
     metrics = Metrics()
     ledger = await open_ledger(given.ledger, given.data, metrics, given.sync_delay_ms / 1000)
     async with joined(ledger, given.data, catalog, metrics) as parts:
-        gc.freeze()  # as `meterhouse serve` does
+        collect_rarely()
         await serve(
             parts.composed.application,
             listening,

@@ -41,6 +41,7 @@ from meterhouse.server.exchange import Message, Receive, Scope, Send
 from meterhouse.server.gates import GATES, Arrival, Edge, authenticate_signer
 from meterhouse.server.log import LogLevel, configure_logs
 from meterhouse.server.metrics import Metrics
+from meterhouse.server.serving import collect_rarely
 from meterhouse.server.throttle import Throttle
 from meterhouse.wire.codec import decode, encode
 
@@ -111,11 +112,13 @@ def budget(folder: Path, rounds: int, meter: Meter) -> Sequence[Mapping[str, flo
 async def _rounds(folder: Path, count: int, meter: Meter) -> Sequence[Mapping[str, float]]:
     async with _rig(folder, count) as rig:
         gc.collect()
-        gc.freeze()  # as a server does after its start
+        thresholds = gc.get_threshold()
+        collect_rarely()  # as a server does after its start
         try:
             return [await _round(rig, meter) for _ in range(count)]
         finally:
             gc.unfreeze()
+            gc.set_threshold(*thresholds)
 
 
 class _Rig(NamedTuple):

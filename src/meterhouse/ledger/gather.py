@@ -108,13 +108,15 @@ class Gather:
             raise LedgerFailure("the ledger is closed")
         if self._waiting >= self._queue_turns:
             raise Busy(f"{self._waiting} turns are waiting already")
-        loop = asyncio.get_running_loop()
-        verdict: asyncio.Future[Verdict] = loop.create_future()
-        self._enqueue(loop, _Waiting(turn, verdict, loop.time() + self._wait_seconds))
-        found = await verdict
-        if isinstance(found, Exception):
-            raise found
-        return found
+        found = await self._enqueue(turn)
+        try:
+            if isinstance(found, Exception):
+                raise found
+            return found
+        finally:
+            # What is raised holds this frame: a name for it here, or for the future that holds it, would close a ring,
+            # and all they hold would stay in memory until the next search for garbage.
+            del found
 
     async def close(self) -> None:
         """Takes no more turns, and returns when those it took are done."""
@@ -122,8 +124,10 @@ class Gather:
         while drains := [lane.drain for lane in self._lanes.values() if lane.drain is not None]:
             await asyncio.wait(drains)
 
-    def _enqueue(self, loop: asyncio.AbstractEventLoop, waiting: _Waiting) -> None:
-        name = self._lane_of(waiting.turn.partition)
+    def _enqueue(self, turn: Turn) -> "asyncio.Future[Verdict]":
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(turn, loop.create_future(), loop.time() + self._wait_seconds)
+        name = self._lane_of(turn.partition)
         lane = self._lanes.get(name)
         if lane is None:
             lane = self._lanes[name] = _Lane()
@@ -133,6 +137,7 @@ class Gather:
             lane.drain = loop.create_task(self._drain(name, lane))
         elif lane.expiry is None:
             lane.expiry = loop.call_at(waiting.deadline, self._expire, lane)
+        return waiting.verdict
 
     async def _drain(self, name: Hashable, lane: _Lane) -> None:
         try:

@@ -12,6 +12,7 @@ the engines need not agree on how they would have failed.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from meterhouse.core.outcome import Fault
 from meterhouse.core.usage import ClaimKey, Entry, Kept, Partition, RecordKey
 from meterhouse.ledger.protocol import Decision, JournalEntry, Keys, Stale, View
 
@@ -99,6 +100,8 @@ def _verdict(turn: Turn, sight: Sight, revision: int, judged: Judged) -> Verdict
     try:
         decision = turn.decide(sight)
         _stage(turn, decision, _check(decision, sight), sight, judged)
+    except Fault as fault:  # without its traceback, whose frames hold the whole group: a refusal is no surprise
+        return fault.with_traceback(None)
     except Exception as error:  # noqa: BLE001 - whatever one turn's rule raises is that turn's answer, not its neighbours'
         return error
     return decision

@@ -27,6 +27,17 @@ class Worker:
 
     async def run(self, job: Callable[[], answer_type]) -> answer_type:
         """The answer of a job, or what it raises."""
+        answer = await self._answer_of(job)
+        try:
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+        finally:
+            # What is raised holds this frame: a name for it here, or for the future that holds it, would close a ring,
+            # and all they hold would stay in memory until the next search for garbage.
+            del answer
+
+    def _answer_of(self, job: Callable[[], answer_type]) -> "asyncio.Future[answer_type | BaseException]":
         loop = asyncio.get_running_loop()
         future: asyncio.Future[answer_type | BaseException] = loop.create_future()
 
@@ -42,10 +53,7 @@ class Worker:
                 return
 
         self._jobs.put(answered)
-        answer = await future
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+        return future
 
     async def close(self) -> None:
         """Returns when the jobs asked for are done and the thread has ended. `run` must not be called after this."""

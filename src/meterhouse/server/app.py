@@ -133,25 +133,29 @@ class App:
         return response
 
     async def _outcome(self, arrival: Arrival) -> tuple[str, Response | None]:
-        """What the request comes to, in a word and as an answer; every fault is translated here."""
+        """What the request comes to, in a word and as an answer; every fault is translated here.
+
+        No name is left that holds what was raised: with its traceback it holds this very frame, and the request's body
+        would stay in memory until the next search for garbage.
+        """
         try:
             answer = await self._alive(arrival)
-        except Fault as refused:
-            fault = refused
+        except Fault as fault:
+            return fault.code, self._refused(arrival, fault)
         except Dropped:
             return DROPPED, None
         except (Busy, LedgerFailure) as failure:
             log.warning("unavailable", request_id=arrival.request_id, reason=str(failure))
             message = "the ledger cannot keep usage at present; nothing of this request was acknowledged, try again"
-            fault = Fault(FaultCode.SERVICE_UNAVAILABLE, message)
+            code = FaultCode.SERVICE_UNAVAILABLE
         except Exception:  # a bug must not take the connection down, nor say more than that it is one
             log.exception("bug", request_id=arrival.request_id)
             message = f"an unexpected error; it is logged under the request id {arrival.request_id}"
-            fault = Fault(FaultCode.INTERNAL_SERVICE_ERROR, message)
+            code = FaultCode.INTERNAL_SERVICE_ERROR
         else:
             headers = (_AMZ_JSON, _length(answer), (b"x-amzn-RequestId", arrival.request_id.encode()))
             return OK, Response(200, headers, answer)
-        return fault.code, self._refused(arrival, fault)
+        return code, self._refused(arrival, Fault(code, message))
 
     async def _alive(self, arrival: Arrival) -> bytes:
         """The answer; it leaves, and so does a refusal, once it is kept that the calling workload lives (§7)."""
