@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 _LONGEST_HEAD_BYTES: Final = 65_536
+_BUFFER_BYTES: Final = 16_384
+"""Three times a usual answer; a longer one comes in several pieces."""
 
 
 class AsyncSocketTransport:
@@ -185,11 +187,15 @@ class _Pool:
         return answer
 
 
-class _Connection(asyncio.Protocol):
-    """One connection: at most one request at a time."""
+class _Connection(asyncio.BufferedProtocol):
+    """One connection: at most one request at a time.
+
+    It reads into a buffer of its own. A plain protocol is handed bytes, for which asyncio allocates 256 KiB each time.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, proxy: Proxy | None) -> None:
         self._loop = loop
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._transport: asyncio.Transport | None = None
         self._reader: AnswerReader | None = None
         self._waiting: asyncio.Future[None] | None = None
@@ -289,8 +295,14 @@ class _Connection(asyncio.Protocol):
         """The connection stands."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's has its methods, but not its class
 
-    def data_received(self, chunk: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where bytes that have come are to be put."""
+        del sizehint
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Bytes came: of the answer, or of the proxy's."""
+        chunk = self._buffer[:nbytes]
         if self._tunnel_head is not None:
             self._tunnel_head += chunk
             if self._tunnel_head.endswith(b"\r\n\r\n") or len(self._tunnel_head) > _LONGEST_HEAD_BYTES:

@@ -203,7 +203,7 @@ class AnswerReader:
         """Whether any byte of the answer has come."""
         return self._bytes_read > 0
 
-    def feed(self, chunk: bytes) -> bool:
+    def feed(self, chunk: bytes | memoryview) -> bool:
         """Whether the answer is whole with these bytes. Raises UnreadableAnswerError for what is no HTTP."""
         self._bytes_read += len(chunk)
         if self._bytes_read > LONGEST_ANSWER_BYTES:
