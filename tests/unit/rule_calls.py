@@ -7,7 +7,7 @@ from meterhouse.core.call import Call, Following, Plan, Signer
 from meterhouse.core.catalog import Catalog, Workload
 from meterhouse.core.outcome import Fault, FaultCode
 from meterhouse.core.profile import NEWEST, Profile
-from meterhouse.core.usage import ClaimKey, Kept, Partition, RecordKey
+from meterhouse.core.usage import BOTH_FORMS, BY_LICENSE, BY_PRODUCT, ClaimKey, Kept, Partition, RecordKey
 
 Rule = Callable[[Call[Any], Catalog, int], Plan]
 
@@ -29,11 +29,19 @@ class KeptRecords:
 class PlannedView:
     """What a rule may see in its turn: what is kept under the keys that its plan named, and no other."""
 
-    both_forms = True
-
     def __init__(self, kept: KeptRecords, plan: Plan) -> None:
         assert plan.partition is not None
         self._kept, self._plan, self._partition = kept, plan, plan.partition
+        series = [key.series for partition, key in kept.records if partition == plan.partition]
+        forms = plan.forms or BOTH_FORMS
+        for one in series:
+            forms |= BY_LICENSE if one.license else BY_PRODUCT
+        self.both_forms = forms == BOTH_FORMS
+        """Whether usage may be kept under both forms of naming it."""
+
+    def keeps_any(self, keys: Sequence[RecordKey]) -> bool:
+        """Whether something is kept under any of the keys."""
+        return any(self.record(key) is not None for key in keys)
 
     def record(self, key: RecordKey) -> Kept | None:
         """What is kept under a key."""
@@ -86,6 +94,9 @@ class _Nowhere:
 
     def record(self, key: RecordKey) -> Kept | None:
         raise AssertionError(f"the plan named no key, and asks for {key}")
+
+    def keeps_any(self, keys: Sequence[RecordKey]) -> bool:
+        raise AssertionError(f"the plan named no key, and asks for {keys}")
 
     def claim(self, key: ClaimKey) -> bytes | None:
         raise AssertionError(f"the plan named no claim, and asks for {key}")

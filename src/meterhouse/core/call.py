@@ -59,6 +59,9 @@ class View(Protocol):
     def record(self, key: RecordKey) -> Kept | None:
         """What is kept under a key that the plan named."""
 
+    def keeps_any(self, keys: Sequence[RecordKey]) -> bool:
+        """Whether something is kept under any of the keys, which the plan named."""
+
     def claim(self, key: ClaimKey) -> bytes | None:
         """The value bound to a claim that the plan named."""
 

@@ -69,6 +69,13 @@ class Sight:
                 return Kept(entry.quantity_micros, entry.record_id)
         return kept
 
+    def keeps_any(self, keys: Sequence[RecordKey]) -> bool:
+        """Whether something is kept or staged under any of the keys."""
+        return not (
+            (not self.records or self.records.keys().isdisjoint(keys))
+            and (not self.staged or self.staged.keys().isdisjoint(keys))
+        )
+
     def claim(self, key: ClaimKey) -> bytes | None:
         """The value kept or staged under a claim."""
         value = self.made.get(key)

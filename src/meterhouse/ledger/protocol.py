@@ -65,6 +65,9 @@ class View(Protocol):
     def record(self, key: RecordKey) -> Kept | None:
         """What is kept under a key that the turn named; None where nothing is."""
 
+    def keeps_any(self, keys: Sequence[RecordKey]) -> bool:
+        """Whether something is kept under any of the keys, which the turn named."""
+
     def claim(self, key: ClaimKey) -> bytes | None:
         """The value bound to a claim that the turn named; None where it was never made."""
 

@@ -118,6 +118,9 @@ class _NothingKept:
     def record(self, _key: object) -> None:
         return None
 
+    def keeps_any(self, _keys: object) -> bool:
+        return False
+
     def claim(self, _key: object) -> None:
         return None
 
