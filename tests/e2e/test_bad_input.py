@@ -228,8 +228,8 @@ def test_an_operation_is_named(server: Server, headers: Headers, target: str, co
 
 
 ELSEWHERE: Final = [
-    *((method, "/", 405) for method in ("GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS")),
-    *((method, "/metering", 404) for method in ("GET", "POST", "DELETE")),
+    *((method, "/", 405) for method in ("GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "FOO", "X-y")),
+    *((method, "/metering", 404) for method in ("GET", "POST", "DELETE", "FOO")),
     ("POST", "//", 404),
     ("POST", "/%2e%2e/etc/passwd", 404),
     ("POST", "/" + "a" * 60_000, 404),

@@ -189,6 +189,12 @@ FIRST: Final = [
         {"buyer": "55556666004{digit}", "start": "2026-01-01T00:00:00Z", "end": "2099-01-01T00:00:00Z"},
     ),
     Row("agreement activate agmt-pending-{form}", ("Status active",), {"status": "active"}),
+    Row(
+        "agreement update agmt-pending-{form} --end 2097-01-01",
+        ("End 2097-01-01 00:00:00 UTC",),
+        {"end": "2097-01-01T00:00:00Z"},
+    ),
+    Row("agreement update agmt-pending-{form} --no-end", ("End -",), {"end": None}),
     Row("agreement unsubscribe agmt-active-{form}", ("Status unsubscribing",), {"status": "unsubscribing"}),
     Row(
         "agreement end agmt-ending-{form} --at 2098-01-01",

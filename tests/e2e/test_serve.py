@@ -233,7 +233,7 @@ DISABLED: Final = "DisabledApiException"
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - it is refused, that is the point
 BAD_COMMANDS: Final[list[tuple[list[str], dict[str, str], str]]] = [
     (["serve", "--nothing"], {}, "Unknown option: --nothing."),
-    (["serve", "surplus"], {}, "Unused Tokens: ['surplus']."),
+    (["serve", "surplus"], {}, '"surplus" is more than this command takes'),
     (["serve", "--port"], {}, "--port"),
     (["serve", "--port", "x"], {}, 'Invalid value for --port: unable to convert "x" into int.'),
     (["serve", "--port", "65536"], {}, "--port: 65536 is no port; 0 to 65535 can be given."),
@@ -248,6 +248,8 @@ BAD_COMMANDS: Final[list[tuple[list[str], dict[str, str], str]]] = [
         f"--auth open on {EVERYWHERE} would let anyone who reaches this machine meter usage; add --open-to-network",
     ),
     (["serve", "--data", "file:ledger.db?mode=ro"], {}, "is a URI; give the name of a SQLite file, or 'memory'."),
+    (["serve", "--data", "mysql://h/d"], {}, "--data: no ledger can lie at mysql://…; give a SQLite file"),
+    (["serve", "--throttle", "nonsense"], {}, "--throttle: 'nonsense' is neither off nor aws, nor a TOML file"),
     (["serve", "--catalog", "none.toml"], {}, "--catalog: none.toml cannot be read: No such file or directory."),
     (["serve", "--catalog", "."], {}, "--catalog: . cannot be read: Is a directory."),
     (
@@ -272,6 +274,22 @@ def test_a_bad_command_line_is_refused(
     assert ended.stderr.count("\n") == 1
     assert sentence in ended.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_ledger_in_memory_takes_no_wrong_key(tmp_path: Path) -> None:
+    """A master key that is none is refused with every ledger, also with one that would need none."""
+    key = {"METERHOUSE_MASTER_KEY": "abc"}
+    ended = run_meterhouse("serve", "--data", MEMORY, "--port", "0", folder=tmp_path, environment=key)
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("METERHOUSE_MASTER_KEY is not base64: it must hold 32 random bytes in base64.\n")
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-"])
+def test_who_closes_a_stream_is_served(tmp_path: Path, closed: str) -> None:
+    """A server whose standard error was closed serves all the same, and its log goes nowhere."""
+    before = ("sh", "-c", f'exec "$@" {closed}', "sh")
+    with Server(tmp_path, catalog=CATALOG, before=before) as server, Seller(server.port, KEYS) as seller:
+        assert seller.call("ResolveCustomer", RESOLVING).code == ""
 
 
 def test_a_port_or_host_that_cannot_be_had_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.documents import code, tables_of
 
 VERBS: Final = {
     "product": ["list", "show", "create", "update", "rotate-key", "public-key"],
-    "agreement": ["list", "show", "create", "activate", "unsubscribe", "end"],
+    "agreement": ["list", "show", "create", "update", "activate", "unsubscribe", "end"],
     "account": ["list", "show", "suspend", "restore"],
     "token": ["create"],
     "credential": ["list", "create", "delete"],
@@ -126,7 +126,7 @@ def test_the_list_of_commands_says_what_each_is_for(capsys: pytest.CaptureFixtur
         (["agrement", "list"], 'Unknown command "agrement". Did you mean "agreement"?'),
         (["agreement", "lst"], 'Unknown command "lst". Did you mean "list"?'),
         (["agreement", "show"], 'Command "agreement show" parameter --agreement requires an argument.'),
-        (["agreement", "list", "more"], "Unused Tokens: ['more']."),
+        (["agreement", "list", "more"], '"more" is more than this command takes'),
         (["agreement", "list", "--lmit", "3"], "Unknown option: --lmit. Did you mean --limit?"),
         (["agreement", "list", "--limit", "few"], 'Invalid value for --limit: unable to convert "few" into int.'),
         (
@@ -134,6 +134,9 @@ def test_the_list_of_commands_says_what_each_is_for(capsys: pytest.CaptureFixtur
             'Invalid value "gone" for --status. Choose from: "pending"',
         ),
         (["clock", "advance", "soon"], '"soon" is no span of time'),
+        (["clock", "advance", "-1h"], '"-1h" is no span of time'),
+        (["agreement", "update", "agmt-1"], "Nothing is to be replaced: give --start"),
+        (["agreement", "update", "agmt-1", "--end", "2027-01-01", "--no-end"], "--end and --no-end contradict"),
         (["clock", "freeze", "soon"], '"soon" is no time'),
         (["fault", "add", "BatchMeterUsage", "nonsense"], 'Invalid value "nonsense" for FAULT'),
         (["fault", "add", "BatchMeterUsage", "unprocessed", "--records", "a"], '"a" is no list of numbers'),

@@ -6,13 +6,14 @@ on standard error, beginning with `meterhouse:`.
 Each command is named here and imported when it is called.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import Final
 
-from cyclopts import App, CycloptsError, Group
+from cyclopts import App, CycloptsError, Group, UnusedCliTokensError
 from cyclopts.config import Env
 
 from meterhouse import __version__
@@ -66,6 +67,7 @@ app.register_install_completion_command(help="Let the shell complete this comman
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits with its code."""
+    _open_standard_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: whatever is under way is left in order
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -80,6 +82,8 @@ def run(arguments: Sequence[str]) -> int:
             for name in app:  # the list of commands has what each says of itself
                 app[name]
         app(arguments)
+    except UnusedCliTokensError as error:
+        return _told(_superfluous(error.unused_tokens or []), 2)
     except CycloptsError as error:
         return _told(str(error), 2)
     except CommandFailed as failure:
@@ -93,7 +97,30 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _open_standard_streams() -> None:
+    """What the caller has closed leads nowhere: else the next file to be opened would pass for standard error."""
+    opened = 0
+    while opened <= _STANDARD_ERROR:
+        opened = os.open(os.devnull, os.O_RDWR)
+    os.close(opened)
+    # Python has no streams for what was closed. They stay open for as long as the process lives.
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w")
+
+
+_STANDARD_ERROR: Final = 2
+"""The highest descriptor of the three standard streams."""
+
+
+def _superfluous(words: Sequence[str]) -> str:
+    shown = " ".join(f'"{word}"' for word in words)
+    return f"{shown} is more than this command takes; what a flag is given stands behind its name (see --help)."
+
+
 def _told(sentence: str, exit_code: int) -> int:
     shown = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in " ".join(sentence.split()))
-    print(f"meterhouse: {shown}", file=sys.stderr)
+    full_stop = "" if shown.endswith((".", "?", "!")) else "."
+    print(f"meterhouse: {shown}{full_stop}", file=sys.stderr)
     return exit_code

@@ -6,7 +6,8 @@ from typing import Annotated, Final
 from cyclopts import App, Parameter
 
 from meterhouse.cli.asking import FIRST_PART, HERE, Part, Server
-from meterhouse.cli.calling import path_of
+from meterhouse.cli.calling import NULL, path_of
+from meterhouse.cli.failure import CommandFailed
 from meterhouse.cli.telling import Column, instant, tell
 from meterhouse.cli.typed import Instant, one_of
 from meterhouse.core.catalog import AgreementState
@@ -93,6 +94,39 @@ def create(
         "status": status,
     }
     server.tell(_tell, "POST", "/agreements", body=members)
+
+
+@app.command
+def update(
+    agreement: AgreementId,
+    *,
+    start: Instant | None = None,
+    end: Instant | None = None,
+    no_end: Annotated[bool, Parameter(negative=())] = False,
+    status: Annotated[str | None, one_of(AgreementState)] = None,
+    server: Server = HERE,
+) -> None:
+    """Replace members of an agreement; what names it cannot change.
+
+    Example: meterhouse agreement update agmt-1example --end 2028-01-01
+
+    Parameters
+    ----------
+    start
+        Since when it holds.
+    end
+        When it ends: a later time renews it, and its license stays.
+    no_end
+        It is to have no end.
+    status
+        The state that it goes on to; no step leads back.
+    """
+    if no_end and end is not None:
+        raise CommandFailed("--end and --no-end contradict each other.", 2)
+    members = {"start": start, "end": NULL if no_end else end, "status": status}
+    if all(value is None for value in members.values()):
+        raise CommandFailed("Nothing is to be replaced: give --start, --end, --no-end or --status.", 2)
+    server.tell(_tell, "PATCH", path_of("agreements", agreement), body=members)
 
 
 @app.command

@@ -21,6 +21,9 @@ TOKEN_VARIABLE: Final = "METERHOUSE_ADMIN_TOKEN"
 PATIENCE_SECONDS: Final = 120.0
 """How long the server may say nothing: adding up a large ledger takes its time."""
 
+NULL: Final = object()
+"""A member of a body that is null; one that is None is left out."""
+
 _PIECE_BYTES: Final = 65_536
 _BAD_INPUT: Final = frozenset({400, 413, 415, 422})
 """Statuses that say that the input was wrong, and not what it met."""
@@ -71,7 +74,8 @@ class Caller:
         if given := {name: _text(value) for name, value in (query or {}).items() if value is not None}:
             target += "?" + urlencode(given)
         headers = {"Content-Type": "application/json", "Accept": "application/json", **_authorization()}
-        sent = None if body is None else json.dumps({name: one for name, one in body.items() if one is not None})
+        given_members = {name: one for name, one in (body or {}).items() if one is not None}
+        sent = None if body is None else json.dumps(given_members, default=_null)
         connection = self._connection()
         try:
             connection.request(method, target, sent, headers)
@@ -144,6 +148,10 @@ def _authorization() -> dict[str, str]:
 
 def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _null(value: object) -> None:
+    assert value is NULL, f"{value!r} cannot be said in JSON"
 
 
 def _is_json(text: bytes) -> bool:

@@ -45,7 +45,7 @@ def freeze(
 
 @app.command
 def advance(
-    by: Annotated[Span, Parameter(help="How far: 1h, 90m, 2d, 1h30m.")],
+    by: Annotated[Span, Parameter(help="How far: 1h, 90m, 2d, 1h30m.", allow_leading_hyphen=True)],
     *,
     account: Account = None,
     server: Server = HERE,

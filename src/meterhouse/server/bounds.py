@@ -8,8 +8,9 @@ is there no more to count than the headers seen in that piece.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 PIECE_BYTES: Final = 8192
 """The parser is fed pieces of at most this size; a usual request is smaller and goes through in one."""
@@ -41,6 +42,15 @@ class Bounds:
 
 
 CONTRACT: Final = Bounds()
+
+Room = Callable[[Mapping[str, Any]], int]
+"""The smallest body that is too large for a request whose head was read (its ASGI scope), where `body_bytes` is not
+enough: asked for large bodies alone."""
+
+
+def no_room(_scope: Mapping[str, Any]) -> int:
+    """Nobody may send more than usual."""
+    return 0
 
 
 class Tally:

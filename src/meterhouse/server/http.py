@@ -33,9 +33,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import enum
+import re
 import urllib.parse
 from collections import deque
-from typing import Any
+from typing import Any, Final
 
 import httptools
 from uvicorn.config import Config
@@ -43,7 +44,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from meterhouse.server import refusal
-from meterhouse.server.bounds import CONTRACT, PIECE_BYTES, Bounds, Tally
+from meterhouse.server.bounds import CONTRACT, PIECE_BYTES, Bounds, Room, Tally, no_room
 from meterhouse.server.deadline import Deadline
 from meterhouse.server.exchange import ASGI_VERSIONS, Exchange, Scope
 
@@ -58,6 +59,8 @@ class Reading(enum.Enum):
 
 
 REST, HEAD, BODY, SHUT = Reading
+
+_REQUEST_LINE: Final = re.compile(rb"(?:\r?\n)*(?P<method>[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) \S+ HTTP/1\.[01]\r?\n")
 
 
 class _Stop(Exception):
@@ -75,9 +78,11 @@ class BoundedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         bounds: Bounds = CONTRACT,
+        room: Room = no_room,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.bounds = bounds
+        self._room = room
         # What is being read
         self._reading = REST
         self._request: Scope = {}
@@ -188,6 +193,8 @@ class BoundedProtocol(HttpToolsProtocol):
         except httptools.HttpParserCallbackError:
             if self._reading is not SHUT:  # so it was no _Stop, but a bug in one of the methods that the parser calls
                 raise
+        except httptools.HttpParserInvalidMethodError:
+            self._say_otherwise(bytes(piece))
         except httptools.HttpParserError:
             self._refuse(refusal.MALFORMED)
         else:
@@ -219,12 +226,31 @@ class BoundedProtocol(HttpToolsProtocol):
         self._watch_again()
         fields = dict(self._request["headers"])
         self._declared_bytes = int(fields.get(b"content-length", b"0"))
-        if self._declared_bytes >= self.bounds.body_bytes:
+        if self._exceeds_room(self._declared_bytes):
             self._refuse_body()
         elif b"expect" in fields and not self._body and self._request["http_version"] == "1.1":
             self._continue_due = fields[b"expect"].lower() == b"100-continue"
             if self._continue_due and self._current is None:
                 self._say_continue()
+
+    def _say_otherwise(self, piece: bytes) -> None:
+        """A method that the parser does not know is for the application to refuse, by the path (contract §1).
+
+        So it is said again under a name that the parser knows, and given its own before anybody looks.
+        """
+        line = _REQUEST_LINE.match(piece) if self._alone else None
+        if line is None or self._reading is not HEAD:
+            self._refuse(refusal.MALFORMED)
+            return
+        earlier = self._request
+        self._new_parser()
+        self._feed(b"POST" + piece[line.end("method") :])
+        if self._request is not earlier:
+            self._request["method"] = line["method"].decode("ascii")
+
+    def _new_parser(self) -> None:
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
     def _ignore_upgrade(self, rest: bytes | memoryview) -> None:
         """No other protocol is spoken, so an offer to switch counts for nothing (RFC 9110 §7.8).
@@ -239,8 +265,7 @@ class BoundedProtocol(HttpToolsProtocol):
         headers, earlier = self.headers, self._request
         lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
         lines += [b"%b: %b" % header for header in headers if header[0] != b"upgrade"]
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._new_parser()
         self._feed(b"\r\n".join((*lines, b"", b"")))
         if self._request is not earlier:
             self._request["headers"] = headers
@@ -329,9 +354,12 @@ class BoundedProtocol(HttpToolsProtocol):
             gathered += body
         else:
             self._body = bytearray().join((gathered, body))
-        if len(self._body) >= self.bounds.body_bytes:
+        if len(self._body) >= self.bounds.body_bytes and self._exceeds_room(len(self._body)):
             self._refuse_body()
             raise _Stop
+
+    def _exceeds_room(self, byte_count: int) -> bool:
+        return byte_count >= self.bounds.body_bytes and byte_count >= self._room(self._request)
 
     def on_message_complete(self) -> None:
         """The request is whole: its turn is now, or after those before it."""

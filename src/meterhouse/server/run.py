@@ -26,7 +26,7 @@ from typing import Any, Final, Self
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from meterhouse.server.bounds import CONTRACT, Bounds
+from meterhouse.server.bounds import CONTRACT, Bounds, Room, no_room
 from meterhouse.server.exchange import ASGI_VERSIONS, Application, Message
 from meterhouse.server.http import BoundedProtocol
 
@@ -145,6 +145,7 @@ async def serve(
     on_ready: Callable[[str], None],
     on_hangup: Callable[[], None] | None = None,
     bounds: Bounds = CONTRACT,
+    room: Room = no_room,
     shutdown_seconds: float = 20,
     stop: asyncio.Event | None = None,
 ) -> int:
@@ -159,7 +160,7 @@ async def serve(
     try:
         with _signals(stopping, forced, on_hangup):
             await lifespan.say("startup")
-            server = Server(application, bounds, lifespan.state)
+            server = Server(application, bounds, lifespan.state, room)
             try:
                 if not stopping.is_set():
                     await server.open(listening)
@@ -177,7 +178,9 @@ async def serve(
 class Server:
     """Listening sockets and their connections, from the first to the last. Belongs to one event loop."""
 
-    def __init__(self, application: Application, bounds: Bounds, app_state: dict[str, Any]) -> None:
+    def __init__(
+        self, application: Application, bounds: Bounds, app_state: dict[str, Any], room: Room = no_room
+    ) -> None:
         config = Config(
             application,
             interface="asgi3",
@@ -191,7 +194,7 @@ class Server:
         config.load()
         self._state = ServerState()
         self._roll = self._state.connections = _Roll()
-        self._connect = lambda: BoundedProtocol(config, self._state, app_state, bounds=bounds)
+        self._connect = lambda: BoundedProtocol(config, self._state, app_state, bounds=bounds, room=room)
         self._servers: dict[str, list[asyncio.AbstractServer]] = {}
         self._dating: asyncio.TimerHandle | None = None
 

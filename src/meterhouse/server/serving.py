@@ -6,11 +6,11 @@ Socket, ledger, master key, catalog file, ready. Whatever cannot be opened ends 
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import uvloop
@@ -84,6 +84,13 @@ def serve_until_stopped(settings: Settings, log_level: LogLevel, say: Say) -> No
         listening.close()
 
 
+def _room(settings: Settings, scope: Mapping[str, Any]) -> int:
+    """The smallest body that is too large; imports the control API, so it is asked for large ones alone."""
+    from meterhouse.server.control.room import Entry, room_of
+
+    return room_of(scope, Entry(admin_token(), settings.needs_no_token))
+
+
 def _say_ready(say: Say, url: str) -> None:
     say(f"Meterhouse is ready at {url}")
 
@@ -108,7 +115,8 @@ async def _serve(
     async with opened(settings, say, loads=loads, buckets=buckets) as (application, load_again):
         collect_rarely()
         log.info("started", url=listening.url, data=settings.ledger_name, auth=str(settings.auth))
-        cut = await serve(application, listening, on_ready=on_ready, on_hangup=load_again, stop=stop)
+        room = partial(_room, settings)
+        cut = await serve(application, listening, on_ready=on_ready, on_hangup=load_again, room=room, stop=stop)
         log.info("stopped", requests_cut_off=cut)
     if watching is not None:
         watching.cancel()
@@ -198,9 +206,9 @@ async def _postgres(url: str, metrics: Metrics) -> Ledger:
 
 
 def _keys(settings: Settings) -> KeySource:
-    """The master key's source; a ledger in memory has one that is as short-lived as itself."""
+    """The master key's source; a ledger in memory that is given none has one that is as short-lived as itself."""
     text = master_key()
-    if settings.on_postgres:
+    if settings.on_postgres or (settings.data == MEMORY and text is not None):
         return keys_from(text, None, os.urandom)
     if settings.data == MEMORY:
         throwaway = os.urandom(32)
@@ -275,7 +283,7 @@ class Composed:
                 version=__version__,
                 sandbox=settings.clock is ClockMode.TEST,
                 admin_token=admin_token(),
-                open_on_loopback=settings.auth is Auth.OPEN and settings.on_loopback,
+                open_on_loopback=settings.needs_no_token,
                 real_now=real_now_micros,
                 environment=environment(),
                 hand_outs=self._hand_outs,
@@ -311,7 +319,9 @@ class Composed:
         circumstances = Circumstances(
             Source.FILE, self._market.settings(LOADED_KIND), self._market.seal.fingerprint, environment()
         )
-        return await self._market.change(lambda catalog: load(written, catalog, circumstances, self._sources))
+        return await self._market.change(
+            lambda catalog: load(written, catalog, circumstances, self._sources), aside=True
+        )
 
     def loader(self, say: Say) -> Callable[[], None]:
         """Loads the catalog file again, in the background: SIGHUP's answer."""

@@ -83,6 +83,11 @@ class Settings(Struct, frozen=True):
             raise BadSettings("--imds: its ports are those of one process; serve without --workers.")
         if self.data.startswith(("file:", "sqlite:")):
             raise BadSettings(f"--data: {self.data!r} is a URI; give the name of a SQLite file, or 'memory'.")
+        if "://" in self.data and not self.on_postgres:
+            scheme, _, _ = self.data.partition("://")
+            raise BadSettings(
+                f"--data: no ledger can lie at {scheme}://…; give a SQLite file, postgresql://…, or 'memory'."
+            )
 
     @property
     def on_postgres(self) -> bool:
@@ -107,6 +112,11 @@ class Settings(Struct, frozen=True):
         """Whether only this machine can reach the server."""
         return self.host in LOOPBACK_HOSTS or self.host.startswith("127.")
 
+    @property
+    def needs_no_token(self) -> bool:
+        """Whether the control API is open to this machine."""
+        return self.auth is Auth.OPEN and self.on_loopback
+
 
 def profile_named(name: str) -> Profile:
     """The profile of a name. Raises BadSettings where there is none."""
@@ -119,6 +129,8 @@ def rates_named(name: str) -> Mapping[str, Rate]:
     """`off`, `aws`, or a TOML file of own figures. Raises BadSettings."""
     if name in _RATES:
         return _RATES[name]
+    if not Path(name).exists():
+        raise BadSettings(f"--throttle: {name!r} is neither off nor aws, nor a TOML file that is there.")
     try:
         return read_rates(Path(name))
     except BadRates as error:

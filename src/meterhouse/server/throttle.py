@@ -103,9 +103,21 @@ def read_rates(path: Path) -> Mapping[str, Rate]:
     return {operation: _rate_of(path, operation, table) for operation, table in tables.items()}
 
 
+def _why_not(operation: str, table: object) -> str:
+    """What is wrong with an operation's table, one sentence."""
+    if not isinstance(table, dict):
+        return f"{operation} must be a table: [{operation}]."
+    unknown = sorted(table.keys() - _RateTable.__struct_fields__)
+    if unknown:
+        return f"[{operation}] has {unknown[0]}; per_second and burst are known."
+    if "per_second" not in table:
+        return f"[{operation}] lacks per_second."
+    return f"[{operation}] needs per_second above 0, and burst, where it is given, a whole number from 1; both to 10^6."
+
+
 def _rate_of(path: Path, operation: str, table: object) -> Rate:
     try:
         row = msgspec.convert(table, _RateTable)
-    except msgspec.ValidationError as error:
-        raise BadRates(f"--throttle: {path}: [{operation}]: {error}.") from None
+    except msgspec.ValidationError:
+        raise BadRates(f"--throttle: {path}: {_why_not(operation, table)}") from None
     return Rate(row.per_second, max(1, round(row.per_second)) if row.burst is None else row.burst)

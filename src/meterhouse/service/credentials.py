@@ -204,7 +204,7 @@ def _policy_of(row: CredentialRow, sources: Sources) -> str | None:
     try:
         sources.check_policy(policy)
     except ValueError as error:
-        raise Refused(RefusalKind.INVALID, str(error), "policy") from None
+        raise Refused(RefusalKind.INVALID, str(error).removesuffix("."), "policy") from None
     return policy
 
 

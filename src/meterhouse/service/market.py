@@ -79,17 +79,23 @@ class Market:
         """The documents of a kind that is no fact's, by key: a live view."""
         return MappingProxyType(self._settings.setdefault(kind, {}))
 
-    async def change(self, plan: Callable[[Catalog], Change[answer_type]]) -> answer_type:
+    async def change(self, plan: Callable[[Catalog], Change[answer_type]], *, aside: bool = False) -> answer_type:
         """Makes a change, all or nothing, synced before this returns; gives back the plan's answer.
 
         `plan` is called between requests, perhaps more than once, and must not touch what it reads; what it raises
         (`Refused`) is raised, and nothing is changed. Facts that are as they were are not written. Raises `Busy` where
         other processes leave no gap, and `LedgerFailure`.
+
+        `aside`: a plan that takes long is made in a thread, while requests go on. Nothing moves the catalog meanwhile.
         """
+
+        def planned() -> tuple[list[Document], answer_type]:
+            writes, answer = plan(self.catalog)
+            return [document for write in writes if (document := self._document_of(write)) is not None], answer
+
         async with self._one_change:
             for _ in range(_ATTEMPTS):
-                writes, answer = plan(self.catalog)
-                documents = [document for write in writes if (document := self._document_of(write)) is not None]
+                documents, answer = await asyncio.to_thread(planned) if aside else planned()
                 if not documents:
                     return answer
                 try:

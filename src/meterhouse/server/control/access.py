@@ -8,9 +8,8 @@ import re
 from collections.abc import Sequence
 from hmac import compare_digest
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, Protocol
 
-from meterhouse.server.control.parts import ControlParts
 from meterhouse.server.control.problems import CallRefused
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -20,7 +19,19 @@ _SCHEME: Final = b"bearer"
 _ASKS: Final = {"www-authenticate": 'Bearer realm="meterhouse"'}
 
 
-def admit(parts: ControlParts, headers: Headers) -> None:
+class Access(Protocol):
+    """What decides who may call."""
+
+    @property
+    def admin_token(self) -> str | None:
+        """The token that lets in; None: none is configured."""
+
+    @property
+    def open_on_loopback(self) -> bool:
+        """Whether this machine needs no token."""
+
+
+def admit(parts: Access, headers: Headers) -> None:
     """Raises CallRefused (401, 403) for whoever may not call."""
     if parts.open_on_loopback:
         _check_loopback(headers)

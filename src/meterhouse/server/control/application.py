@@ -25,6 +25,7 @@ from meterhouse.server.control.access import admit
 from meterhouse.server.control.openapi import OWN_PATH, description
 from meterhouse.server.control.parts import Answered, Asked, ControlCall, ControlParts, NoQuery
 from meterhouse.server.control.problems import STANDING_HEADERS, CallRefused, problem, problem_of
+from meterhouse.server.control.room import is_catalog
 from meterhouse.server.control.table import CALLS, ROOT
 from meterhouse.server.control.watching import HEALTH_PATH, METRICS_PATH, health, show_metrics
 from meterhouse.server.control.workloads import CREDENTIALS_PATH
@@ -185,7 +186,8 @@ def _parameters(request: Request) -> list[tuple[str, str]]:
 
 async def _body(request: Request) -> bytes:
     if BODY_TOO_LARGE in request.scope.get("extensions", ()):
-        raise CallRefused(413, "a body of a mebibyte or more is not taken")
+        bound = "64 mebibytes" if is_catalog(request.scope) else "a mebibyte"
+        raise CallRefused(413, f"a body of {bound} or more is not taken")
     return await request.body()
 
 

@@ -1,5 +1,6 @@
 """The catalog as a whole: as the text of a catalog file, out and in."""
 
+import asyncio
 from typing import Final
 
 from meterhouse.core.moment import SECOND
@@ -26,11 +27,12 @@ async def show_catalog(asked: Asked) -> Answered:
 async def load_catalog(asked: Asked) -> Answered:
     """`POST /catalog`: all or nothing, compared with what was last loaded by this call."""
     market, sources = asked.parts.market, asked.parts.sources
-    written = read_catalog(asked.body.toml, WHAT_IT_IS_CALLED)
+    # Long work is done aside: a catalog of 100,000 agreements is read and planned for seconds, and calls go on.
+    written = await asyncio.to_thread(read_catalog, asked.body.toml, WHAT_IT_IS_CALLED)
     circumstances = Circumstances(
         Source.CALL, market.settings(LOADED_KIND), market.seal.fingerprint, asked.parts.environment
     )
-    loaded = await market.change(lambda catalog: load(written, catalog, circumstances, sources))
+    loaded = await market.change(lambda catalog: load(written, catalog, circumstances, sources), aside=True)
     token_micros = asked.parts.profile.token_seconds * SECOND
     return Answered(
         LoadedAnswer(
