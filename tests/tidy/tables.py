@@ -178,7 +178,7 @@ ALLOWED_NAMES: dict[str, dict[str, str]] = {
         "server/http.py": "asyncio.Protocol calls it so",
         "server/settings.py": "the flag --data",
     },
-    "data_received": {"server/": "asyncio.Protocol's", "client/": "the same"},
+    "data_received": {"server/": "asyncio.Protocol's"},
     "store": {"recorder/": "recorder/store.py keeps what was noted, in one file: no engine of the ledger"},
 }
 

@@ -204,7 +204,7 @@ def test_long_texts_are_not_kept() -> None:
     region = "us" + "-east" * 100 + "-1"
     long_credential = f"{ACCESS_KEY_ID}/20150830/{region}/aws-marketplace/aws4_request"
     verdict(in_header())
-    caches = (signature._terms_before_signature, canonical._keyed_states)
+    caches = (signature._terms_before_signature, canonical.keyed_states)
     kept = [cache.cache_info().currsize for cache in caches]
     assert verdict(scoped(f"20150830/{region}/aws-marketplace/aws4_request")) is ACCEPTED
     assert verdict(with_authorization(authorization(long_credential))) is INVALID

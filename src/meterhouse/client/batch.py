@@ -49,7 +49,8 @@ from meterhouse.client.outcomes import (
 from meterhouse.client.parcels import Group, Parcel, Pending
 from meterhouse.client.records import RecordStatus, UsageRecord
 from meterhouse.client.retries import backoff_seconds
-from meterhouse.client.waves import Admitted, Wave, admit
+from meterhouse.client.waves import Admitted, Wave, admit, pending_of
+from meterhouse.client.wording import Said
 
 _ABOUT_US: Final = (
     AccessError,
@@ -77,6 +78,8 @@ def batch(
     if len(admitted.refused) < len(records):
         now: Instant = yield NOW
         yield from caller.credentials.current(now)
+    if admitted.lone is not None:
+        yield from run.send_lone(product_code, admitted.lone)
     for wave in admitted.waves:
         run.begin(wave)
         yield from run.settle()
@@ -131,6 +134,24 @@ class _Run:
 
     # --- sending ---
 
+    def send_lone(self, product_code: str | None, said: list[Said]) -> Flow[None]:
+        """The usual call: one request, all of whose records are accepted. Only if they are not, anything is kept of
+        them on their way.
+        """
+        reply = yield from self._send(product_code, said)
+        accepted = None if reply.value is None else _ids_of_accepted(reply.value.results)
+        if accepted is not None:
+            self.requests = 1
+            request_id = reply.request_id
+            self.outcomes = [
+                Accepted(record, record_id, request_id)
+                for record, record_id in zip(self._records, accepted, strict=True)
+            ]
+            return
+        group = self._groups[product_code] = Group(product_code)
+        yield from self._digest(group, Parcel(tuple(pending_of(said))), reply)
+        yield from self.settle()
+
     def settle(self) -> Flow[None]:
         """Sends until every record of the wave has its outcome."""
         under_way = 0
@@ -143,10 +164,10 @@ class _Run:
                 if chosen is None:
                     break
                 if under_way or any(group.has_more for group in self._groups.values()):
-                    yield Fork(self._send(*chosen), chosen)
+                    yield Fork(self._send_parcel(*chosen), chosen)
                     under_way += 1
                 else:  # alone, as in every call of up to 25 records: nothing goes on beside it
-                    reply = yield from self._send(*chosen)
+                    reply = yield from self._send_parcel(*chosen)
                     yield from self._digest(*chosen, reply)
             if under_way:
                 joined: Joined = yield JOIN
@@ -172,10 +193,12 @@ class _Run:
                 return group, parcel
         return None
 
-    def _send(self, group: Group, parcel: Parcel) -> Flow[Reply[Sorted]]:
-        said = [one.said for one in parcel.members]
+    def _send_parcel(self, group: Group, parcel: Parcel) -> Flow[Reply[Sorted]]:
+        return self._send(group.product_code, [one.said for one in parcel.members])
+
+    def _send(self, product_code: str | None, said: list[Said]) -> Flow[Reply[Sorted]]:
         try:
-            body = batch_body(said, group.product_code)
+            body = batch_body(said, product_code)
             return (
                 yield from exchange(
                     self._caller,
@@ -193,8 +216,9 @@ class _Run:
 
     def _digest(self, group: Group, parcel: Parcel, reply: Reply[Sorted]) -> Flow[None]:
         self.requests += 1
-        for one in parcel.members:
-            one.is_lost = one.is_lost or reply.lost
+        if reply.lost:
+            for one in parcel.members:
+                one.is_lost = True
         error = reply.error
         if error is None:
             assert reply.value is not None, "a reply without an error has a value"
@@ -293,3 +317,13 @@ class _Run:
         for _, _, _, one in self._later:
             self._leave_unsent(one, error)
         self._later.clear()
+
+
+def _ids_of_accepted(results: Sequence[RecordAnswer[object] | None]) -> list[str] | None:
+    """The ids of results each of which is a success with an id of its own; None where any is not."""
+    ids = [
+        one.metering_record_id
+        for one in results
+        if one is not None and one.status == "Success" and one.metering_record_id is not None
+    ]
+    return ids if len(ids) == len(results) == len(set(ids)) else None

@@ -15,16 +15,10 @@ def problems_of(records: Sequence[UsageRecord], product_code: str | None, now_mi
     """What breaks a rule, by place: constraints, tags, sums; and, by the caller's clock, the time window."""
     admitted = admit(records, product_code)
     reasons = {place: breach.message for place, breach in admitted.refused.items()}
-    for wave in admitted.waves:
-        for members in wave.values():
-            for one in members:
-                breach = window_breach(
-                    micros_of(one.said.timestamp),
-                    now_micros,
-                    NEWEST.batch_window_seconds,
-                    NEWEST,
-                    WindowEdge.INSTANT,
-                )
-                if breach is not None:
-                    reasons[one.place] = f"the timestamp {breach}"
+    for place, said in admitted.said():
+        breach = window_breach(
+            micros_of(said.timestamp), now_micros, NEWEST.batch_window_seconds, NEWEST, WindowEdge.INSTANT
+        )
+        if breach is not None:
+            reasons[place] = f"the timestamp {breach}"
     return tuple(Problem(place, records[place], reasons[place]) for place in sorted(reasons))

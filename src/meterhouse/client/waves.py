@@ -4,12 +4,13 @@ Two records of one key are one record said twice, or a contradiction; the first 
 overtake each other, so the second of a key goes in a second *wave*, which begins when the first is settled, and so on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, cast
 
 from msgspec import Struct
 
 from meterhouse.client.errors import InvalidRequestError
+from meterhouse.client.operations import MOST_RECORDS
 from meterhouse.client.parcels import ENVELOPE_BYTES, MOST_BYTES, Pending
 from meterhouse.client.records import UsageRecord
 from meterhouse.client.wording import Said, encode, say
@@ -32,6 +33,17 @@ class Admitted(Struct):
     """By place in the call: the place of the last earlier record of the same key."""
     refused: dict[int, InvalidRequestError]
     """By place in the call: what breaks a rule, and is not sent."""
+    lone: list[Said] | None = None
+    """All of the call's records, in no wave, where they are so few and so plain that one request is all there is."""
+
+    def said(self) -> Iterator[tuple[int, Said]]:
+        """What is to be sent, with its place in the call."""
+        if self.lone is not None:
+            yield from enumerate(self.lone)
+        for wave in self.waves:
+            for members in wave.values():
+                for one in members:
+                    yield one.place, one.said
 
 
 def admit(records: Sequence[UsageRecord], product_code: str | None) -> Admitted:
@@ -39,8 +51,9 @@ def admit(records: Sequence[UsageRecord], product_code: str | None) -> Admitted:
     everything, breaches, is_plain = say(records)
     if is_plain and product_code is not None:
         plain = cast("list[Said]", everything)  # none is None where none breaks a rule
-        members = [Pending(place, said, USUAL_BYTES) for place, said in enumerate(plain)]
-        return Admitted([{product_code: members}], {}, breaches)
+        if 0 < len(plain) <= MOST_RECORDS:
+            return Admitted([], {}, breaches, plain)
+        return Admitted([{product_code: pending_of(plain)}], {}, breaches)
     first: Wave = {}
     admitted = Admitted([first], {}, breaches)
     last_of_key: dict[Key, int] = {}
@@ -64,6 +77,11 @@ def admit(records: Sequence[UsageRecord], product_code: str | None) -> Admitted:
             wave = _later_wave(admitted, place)
         wave.setdefault(code, []).append(Pending(place, said, bytes_at_most))
     return admitted
+
+
+def pending_of(plain: Sequence[Said]) -> list[Pending]:
+    """A call's records where all are plain, on their way."""
+    return [Pending(place, said, USUAL_BYTES) for place, said in enumerate(plain)]
 
 
 USUAL_BYTES: Final = 5000

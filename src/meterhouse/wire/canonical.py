@@ -108,7 +108,7 @@ def string_to_sign(amz_date: str, scope: Scope, canonical: bytes) -> bytes:
 
 def signature_of(secret_access_key: str, amz_date: str, scope: Scope, canonical: bytes) -> str:
     """The signature, 64 lower-case hexadecimal digits."""
-    states = _keyed_states if len(scope.region) <= _LONGEST_CACHED else _keyed_states.__wrapped__
+    states = keyed_states if len(scope.region) <= _LONGEST_CACHED else keyed_states.__wrapped__
     inner, outer = states(secret_access_key, scope)
     inner = inner.copy()
     inner.update(string_to_sign(amz_date, scope, canonical))
@@ -118,7 +118,7 @@ def signature_of(secret_access_key: str, amz_date: str, scope: Scope, canonical:
 
 
 @lru_cache(maxsize=4096)
-def _keyed_states(secret_access_key: str, scope: Scope) -> tuple["_Hash", "_Hash"]:
+def keyed_states(secret_access_key: str, scope: Scope) -> tuple["_Hash", "_Hash"]:
     """The two hashes of an HMAC (RFC 2104) under the signing key of a scope, the key taken in already.
 
     A key serves for a day, and going on from copies of these costs a third of an HMAC from the key.
