@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from meterhouse.core.usage import Partition
-from meterhouse.ledger.gather import Gather, Unfit
+from meterhouse.ledger.gather import Gather, Group, Unfit
 from meterhouse.ledger.judge import Turn, Verdict
 from meterhouse.ledger.protocol import Busy, Decision, Keys, LedgerFailure, View
 
@@ -32,10 +32,15 @@ class Engine:
         self.failing: Callable[[Sequence[int]], Exception | None] = lambda _: None
         self.open = asyncio.Event()
         self.open.set()
+        self.waits_first = False
+        """Whether it waits before it reads, and then takes in whoever has come."""
         self.gather = Gather(self.write, **bounds)
 
-    async def write(self, turns: Sequence[Turn]) -> Sequence[Verdict]:
+    async def write(self, turns: Group) -> Sequence[Verdict]:
         """Keeps a group, or fails as the test wants."""
+        if self.waits_first:
+            await self.open.wait()
+            turns.join()
         numbers = [each.revision for each in turns]
         self.groups.append(numbers)
         await self.open.wait()
@@ -88,6 +93,42 @@ async def test_a_group_is_bounded() -> None:
     tasks = [engine.ask(number) for number in range(10)]
     assert await answers(tasks) == list(range(10))
     assert engine.groups == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+async def test_who_comes_before_a_group_is_read_joins_it() -> None:
+    """An engine that waits before it reads takes in who has come, in order, up to the bound; who was cancelled or has
+    waited too long is not among them, and all others are answered.
+    """
+    engine = Engine(group_turns=4)
+    engine.waits_first = True
+    engine.open.clear()
+    tasks = [engine.ask(0)]
+    await settle()
+    tasks += [engine.ask(number) for number in range(1, 7)]
+    await settle()
+    tasks[2].cancel()
+    await settle()
+    engine.open.set()
+    assert await answers(tasks) == [0, 1, asyncio.CancelledError, 3, 4, 5, 6]
+    assert engine.groups == [[0, 1, 3, 4], [5, 6]]
+    assert engine.gather._waiting == 0
+
+
+async def test_who_is_written_alone_stays_alone() -> None:
+    """Where one turn's content may have spoiled a group, nobody joins those that are written again, each alone."""
+    engine = Engine()
+    engine.waits_first = True
+    engine.failing = lambda numbers: Unfit() if 1 in numbers and len(numbers) > 1 else None
+    engine.open.clear()
+    tasks = [engine.ask(number) for number in range(3)]
+    await settle()
+    engine.open.set()
+    engine.open.clear()
+    tasks.append(engine.ask(3))
+    await settle()
+    engine.open.set()
+    assert await answers(tasks) == [0, 1, 2, 3]
+    assert engine.groups[-4:] == [[0], [1], [2], [3]]
 
 
 async def test_lanes_do_not_wait_for_each_other() -> None:

@@ -9,7 +9,9 @@ Theory
 Lanes
     Turns of one lane are written one group after another, in order of arrival; lanes do not wait for each other. An
     engine with one writer (a file, a dictionary) has one lane; an engine that locks a partition for a turn (PostgreSQL)
-    has one lane per partition. An engine gives `write`, which keeps one group and says what became of each turn.
+    has one lane per partition. An engine gives `write`, which keeps one group and says what became of each turn. One
+    that has to wait before it reads (for a connection, for a lock that another process holds) takes in whoever has come
+    meanwhile, by `Group.join`: so waiting makes groups larger, and not more of them.
 
 Rules of this file
   - A turn's failure is its own. What a rule raises is that turn's verdict. Where keeping a group fails for a reason
@@ -25,7 +27,7 @@ Rules of this file
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from meterhouse.core.usage import Partition
@@ -58,6 +60,18 @@ class _Waiting(NamedTuple):
     deadline: float
 
 
+class Group(list[Turn]):
+    """The turns that are written together, in order of arrival."""
+
+    def __init__(self, turns: Iterable[Turn], others: Callable[[], Iterable[Turn]]) -> None:
+        super().__init__(turns)
+        self._others = others
+
+    def join(self) -> None:
+        """Takes in the turns that have come since, as far as there is room: for an engine that has not read yet."""
+        self += self._others()
+
+
 class _Lane:
     __slots__ = ("drain", "expiry", "waiting")
 
@@ -81,7 +95,7 @@ class Gather:
 
     def __init__(
         self,
-        write: Callable[[Sequence[Turn]], Awaitable[Sequence[Verdict]]],
+        write: Callable[[Group], Awaitable[Sequence[Verdict]]],
         *,
         lane_of: Callable[[Partition], Hashable] = one_lane,
         group_turns: int = GROUP_TURNS,
@@ -142,9 +156,9 @@ class Gather:
     async def _drain(self, name: Hashable, lane: _Lane) -> None:
         try:
             while lane.waiting:
-                group = self._next_group(lane)
+                group = self._next(lane, self._group_turns)
                 if group:
-                    await self._keep(group)
+                    await self._keep(group, lane)
         finally:
             lane.drain = None
             if lane.expiry is not None:
@@ -154,19 +168,26 @@ class Gather:
             self._waiting -= len(lane.waiting)
             del self._lanes[name]
 
-    def _next_group(self, lane: _Lane) -> list[_Waiting]:
+    def _next(self, lane: _Lane, most: int) -> list[_Waiting]:
         group: list[_Waiting] = []
-        while lane.waiting and len(group) < self._group_turns:
+        while lane.waiting and len(group) < most:
             waiting = lane.waiting.popleft()
             self._waiting -= 1
             if not waiting.verdict.done():
                 group.append(waiting)
         return group
 
-    async def _keep(self, group: Sequence[_Waiting]) -> None:
+    async def _keep(self, group: list[_Waiting], lane: _Lane | None = None) -> None:
+        """Has a group written; others may join it where it is a lane's next."""
+
+        def others() -> Iterable[Turn]:
+            joining = [] if lane is None else self._next(lane, self._group_turns - len(group))
+            group.extend(joining)
+            return [waiting.turn for waiting in joining]
+
         begun = time.perf_counter()
         try:
-            verdicts = await self._write([waiting.turn for waiting in group])
+            verdicts = await self._write(Group([waiting.turn for waiting in group], others))
             self._on_group(len(group), time.perf_counter() - begun)
         except Unfit as unfit:
             if len(group) > 1:

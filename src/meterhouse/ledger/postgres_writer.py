@@ -38,7 +38,7 @@ from meterhouse.core.usage import (
     RecordKey,
     Series,
 )
-from meterhouse.ledger.gather import Unfit
+from meterhouse.ledger.gather import Group, Unfit
 from meterhouse.ledger.judge import Judged, Sight, Turn, Verdict, judge
 from meterhouse.ledger.packing import pack
 from meterhouse.ledger.postgres_connections import FAILURES, Connection, Connections, Meaning, failure_of, meaning_of
@@ -142,12 +142,13 @@ class Writer:
         self._partitions: dict[Partition, _Known] = {}
         self._series_count = 0
 
-    async def keep(self, turns: Sequence[Turn]) -> Sequence[Verdict]:
-        """Judges and keeps a group of one partition."""
+    async def keep(self, turns: Group) -> Sequence[Verdict]:
+        """Judges and keeps a group of one partition, with those who join it until it is read."""
         fresh = False
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with self._connections.one(fresh=fresh) as db:
+                    turns.join()
                     return await self._keep(db, turns)
             except _Overtaken:
                 continue
@@ -174,7 +175,7 @@ class Writer:
         if known is not None:
             known.version, known.undisturbed = None, 0
 
-    async def _keep(self, db: Connection, turns: Sequence[Turn]) -> Sequence[Verdict]:
+    async def _keep(self, db: Connection, turns: Group) -> Sequence[Verdict]:
         partition = turns[0].partition
         known = self._partitions.get(partition)
         if known is None:
@@ -192,7 +193,7 @@ class Writer:
         finally:
             known.in_use = False
 
-    async def _keep_in(self, db: Connection, known: _Known, turns: Sequence[Turn]) -> Sequence[Verdict]:
+    async def _keep_in(self, db: Connection, known: _Known, turns: Group) -> Sequence[Verdict]:
         if known.undisturbed >= UNDISTURBED:
             try:
                 return await self._keep_as_owner(db, known, turns)
@@ -214,8 +215,9 @@ class Writer:
             self._learn(known, seen.head, await _write(db, known, seen.head, judged))
         return judged.verdicts
 
-    async def _keep_under_lock(self, db: Connection, known: _Known, turns: Sequence[Turn]) -> Sequence[Verdict]:
+    async def _keep_under_lock(self, db: Connection, known: _Known, turns: Group) -> Sequence[Verdict]:
         await db.execute(begin_and_lock(known.number))
+        turns.join()
         seen = await self._look(db, known, turns)
         judged = judge(turns, {turns[0].partition: seen.sight}, seen.head.revision)
         kept = await _write(db, known, seen.head, judged) if judged.rows or judged.claims else None
