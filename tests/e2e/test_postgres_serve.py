@@ -2,8 +2,8 @@
 nobody.
 """
 
+import asyncio
 import base64
-import json
 import os
 import signal
 import threading
@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
 
+import asyncpg
 import boto3
 import pytest
 from botocore.config import Config
@@ -379,9 +380,31 @@ def test_what_cannot_be_served_is_a_sentence(
     assert "secret" not in told[0]
 
 
-def test_the_master_key_is_needed(tmp_path: Path) -> None:
-    """PostgreSQL has no key file: without the variable nothing is served."""
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({}, "METERHOUSE_MASTER_KEY is not set: it must hold 32 random bytes in base64"),
+        ({"METERHOUSE_MASTER_KEY": "a secret"}, "METERHOUSE_MASTER_KEY is not base64"),
+        ({"METERHOUSE_MASTER_KEY": "c2hvcnQ="}, "METERHOUSE_MASTER_KEY holds 5 bytes"),
+    ],
+)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_master_key_is_needed(tmp_path: Path, environment: dict[str, str], sentence: str, workers: str) -> None:
+    """PostgreSQL has no key file: without a good key in the variable nothing is served, and an empty database stays
+    empty.
+    """
     url = place_url_now(tmp_path)
-    done = run_meterhouse("serve", "--port", "0", "--data", url, folder=tmp_path)
-    assert (done.returncode, json.dumps(done.stdout)) == (1, '""')
-    assert "METERHOUSE_MASTER_KEY is not set" in done.stderr
+    options = ("serve", "--port", "0", "--data", url, "--workers", workers)
+    done = run_meterhouse(*options, folder=tmp_path, environment=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    told = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert len(told) == 1
+    assert told[0].startswith(f"meterhouse: {sentence}")
+    assert asyncio.run(_tables_in(url)) == 0
+
+
+async def _tables_in(url: str) -> int:
+    db = await asyncpg.connect(url)
+    count: int = await db.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()")
+    await db.close()
+    return count

@@ -145,8 +145,10 @@ async def opened(
         written = (
             await asyncio.to_thread(_read, settings.catalog, settings.data) if settings.catalog and loads else None
         )
+        if settings.on_postgres:
+            _keys(settings)(first=False)  # a database whose secrets nobody could read is given no tables
         ledger = await _ledger(settings, metrics)
-    except CannotOpen as error:
+    except (CannotOpen, WrongKey) as error:
         raise CannotServe(str(error)) from None
     except Refused as error:
         raise CannotServe(str(error), 2) from None
