@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 import uvloop
-from msgspec import structs
 
 from benchmarks import load
 from benchmarks.fake_transport import Connections
@@ -31,7 +30,7 @@ from meterhouse.core.call import Call, Following, Plan
 from meterhouse.core.decide.batch_meter_usage import plan_batch_meter_usage
 from meterhouse.core.profile import NEWEST
 from meterhouse.core.shapes import BatchMeterUsageRequest
-from meterhouse.core.usage import Partition, RecordKey
+from meterhouse.core.usage import Entries, Partition, RecordKey, columns_of
 from meterhouse.ledger.judge import Sight
 from meterhouse.ledger.protocol import Decision, Header, Keys, View
 from meterhouse.ledger.sqlite import open_sqlite
@@ -213,10 +212,9 @@ Turn = tuple[Keys, Callable[[View], Decision]]
 
 def _turn(plan: Plan, following: Following, now_micros: int) -> Turn:
     """A turn whose rule has been asked already."""
-    entries = [
-        structs.replace(entry, key=RecordKey(entry.key.hour - _EARLIER_HOURS, entry.key.series))
-        for entry in following.entries
-    ]
+    said = columns_of(following.entries)
+    keys = [RecordKey(key.hour - _EARLIER_HOURS, key.series) for key in said.keys]
+    entries = Entries(keys, said.timestamps, said.quantities, said.record_ids, said.allocations)
     header = Header(
         "7d6c1c0e-1f0b-4f7e-9a55-0a4f6a1b2c3d",
         "BatchMeterUsage",
@@ -227,7 +225,7 @@ def _turn(plan: Plan, following: Following, now_micros: int) -> Turn:
         NEWEST.name,
     )
     decision = Decision(None, entries, (), header)
-    return Keys([entry.key for entry in entries], plan.claims, (), plan.forms), lambda _view: decision
+    return Keys(keys, plan.claims, (), plan.forms), lambda _view: decision
 
 
 async def _keep(parts: Joined, turns: Iterator[Turn]) -> None:

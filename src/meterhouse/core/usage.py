@@ -8,10 +8,11 @@ These values are made and looked up by the million, so they are structs that rem
 a named tuple of named tuples.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import repeat
 from struct import Struct as Packed
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, overload
 
 from msgspec import Raw, Struct
 
@@ -85,6 +86,70 @@ class Entry(Struct, frozen=True, gc=False):
     quantity_micros: int
     record_id: bytes
     allocations: tuple[Allotment, ...] = ()
+
+
+class Entries(Sequence[Entry]):
+    """Records to be kept, by columns, as engines write them. Each is made an `Entry` only where it is asked for."""
+
+    __slots__ = ("allocations", "keys", "quantities", "record_ids", "timestamps")
+
+    def __init__(
+        self,
+        keys: Sequence[RecordKey],
+        timestamps: Sequence[int],
+        quantities: Sequence[int],
+        record_ids: Sequence[bytes],
+        allocations: Sequence[tuple[Allotment, ...]] | None = None,
+    ) -> None:
+        self.keys = keys
+        self.timestamps = timestamps
+        """In microseconds, as said."""
+        self.quantities = quantities
+        """In microunits."""
+        self.record_ids = record_ids
+        self.allocations = allocations
+        """None where no record has any."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    __hash__ = None  # type: ignore[assignment] # as of every sequence that may be a list
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __iter__(self) -> Iterator[Entry]:
+        allocations = repeat(()) if self.allocations is None else self.allocations
+        return map(Entry, self.keys, self.timestamps, self.quantities, self.record_ids, allocations)
+
+    @overload
+    def __getitem__(self, place: int) -> Entry: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Entry]: ...
+    def __getitem__(self, place: int | slice) -> Entry | Sequence[Entry]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        return Entry(
+            self.keys[place],
+            self.timestamps[place],
+            self.quantities[place],
+            self.record_ids[place],
+            () if self.allocations is None else self.allocations[place],
+        )
+
+
+def columns_of(entries: Sequence[Entry]) -> Entries:
+    """The same records by columns."""
+    if isinstance(entries, Entries):
+        return entries
+    allocations = [entry.allocations for entry in entries]
+    return Entries(
+        [entry.key for entry in entries],
+        [entry.timestamp_micros for entry in entries],
+        [entry.quantity_micros for entry in entries],
+        [entry.record_id for entry in entries],
+        allocations if any(allocations) else None,
+    )
 
 
 def micros_of(timestamp: int | Raw) -> int:

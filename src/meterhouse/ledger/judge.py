@@ -9,17 +9,19 @@ under a key, or what no engine can hold exactly, is a bug of the rule, fails its
 the engines need not agree on how they would have failed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 from meterhouse.core.outcome import Fault
-from meterhouse.core.usage import ClaimKey, Entry, Kept, Partition, RecordKey
+from meterhouse.core.usage import ClaimKey, Entries, Kept, Partition, RecordKey, columns_of
 from meterhouse.ledger.protocol import Decision, JournalEntry, Keys, Stale, View
 
 QUANTITY_LIMIT: Final = 2**63
 """Quantities from 0 to below this are kept exactly by every engine; contract §4 asks for less than 10**16."""
 RECORD_ID_BYTES: Final = 16
 
+_LENGTHS: Final = {RECORD_ID_BYTES}
 _SECOND: Final = "a rule would keep a second record under one key"
 
 Verdict = Decision | Exception
@@ -56,7 +58,8 @@ class Sight:
         """What was kept before the group."""
         self.claims = claims
         """What was claimed before the group."""
-        self.staged: dict[RecordKey, Entry] = {}
+        self.staged: dict[RecordKey, tuple[int, bytes]] = {}
+        """What earlier turns of the group keep, as the parts of a `Kept`."""
         self.made: dict[ClaimKey, bytes] = {}
         """The claims staged."""
 
@@ -64,9 +67,9 @@ class Sight:
         """What is kept or staged under a key."""
         kept = self.records.get(key)
         if kept is None and self.staged:
-            entry = self.staged.get(key)
-            if entry is not None:
-                return Kept(entry.quantity_micros, entry.record_id)
+            staged = self.staged.get(key)
+            if staged is not None:
+                return Kept(*staged)
         return kept
 
     def keeps_any(self, keys: Sequence[RecordKey]) -> bool:
@@ -114,34 +117,41 @@ def _verdict(turn: Turn, sight: Sight, revision: int, judged: Judged) -> Verdict
     return decision
 
 
-def _check(decision: Decision, sight: Sight) -> dict[RecordKey, Entry]:
-    """The decision's entries by their keys, once nothing speaks against them but what is staged (see `_stage`)."""
-    entries = decision.entries
-    for entry in entries:
-        if not 0 <= entry.quantity_micros < QUANTITY_LIMIT or len(entry.record_id) != RECORD_ID_BYTES:
+def _check(decision: Decision, sight: Sight) -> Entries:
+    """The decision's entries, once nothing speaks against them but what is staged (see `_stage`)."""
+    entries = columns_of(decision.entries)
+    if entries:
+        quantities, keys = entries.quantities, set(entries.keys)
+        if (
+            not 0 <= min(quantities) <= max(quantities) < QUANTITY_LIMIT
+            or set(map(len, entries.record_ids)) != _LENGTHS
+        ):
             raise AssertionError("a rule would keep a quantity or an id that no ledger can hold")
-    by_key = {entry.key: entry for entry in entries}
-    if len(by_key) != len(entries) or (sight.records and not sight.records.keys().isdisjoint(by_key)):
-        raise AssertionError(_SECOND)
-    if entries and decision.header is None:
-        raise AssertionError("a rule would keep records without a journal row")
+        if len(keys) != len(entries.keys) or (sight.records and not sight.records.keys().isdisjoint(keys)):
+            raise AssertionError(_SECOND)
+        if decision.header is None:
+            raise AssertionError("a rule would keep records without a journal row")
     if decision.claims:
         claims = dict(decision.claims)
         if len(claims) != len(decision.claims) or any(sight.claim(key) is not None for key in claims):
             raise AssertionError("a rule would make a claim twice")
-    return by_key
+    return entries
 
 
-def _stage(turn: Turn, decision: Decision, by_key: dict[RecordKey, Entry], sight: Sight, judged: Judged) -> None:
+def _stage(turn: Turn, decision: Decision, entries: Entries, sight: Sight, judged: Judged) -> None:
     staged = len(sight.staged)
-    sight.staged.update(by_key)
-    if len(sight.staged) != staged + len(by_key):  # told afterwards, because each look under a key costs a hash of it
+    sight.staged.update(_kept(entries))
+    if len(sight.staged) != staged + len(entries):  # told afterwards, because each look under a key costs a hash of it
         rows = [row for row in judged.rows if row.partition == turn.partition]
-        sight.staged = {entry.key: entry for row in rows for entry in row.entries}
+        sight.staged = dict(chain.from_iterable(_kept(columns_of(row.entries)) for row in rows))
         raise AssertionError(_SECOND)
     for key, value in decision.claims:
         sight.made[key] = value
         judged.claims.append((turn.partition, key, value))
     if decision.header is not None:
         sight.position += 1
-        judged.rows.append(JournalEntry(turn.partition, sight.position, decision.header, decision.entries))
+        judged.rows.append(JournalEntry(turn.partition, sight.position, decision.header, entries))
+
+
+def _kept(entries: Entries) -> Iterator[tuple[RecordKey, tuple[int, bytes]]]:
+    return zip(entries.keys, zip(entries.quantities, entries.record_ids, strict=True), strict=True)

@@ -144,7 +144,7 @@ class MemoryLedger:
         judged = judge(turns, sights, self._revision)
         for partition, sight in sights.items():
             if sight.staged:
-                kept = {key: Kept(entry.quantity_micros, entry.record_id) for key, entry in sight.staged.items()}
+                kept = {key: Kept(*staged) for key, staged in sight.staged.items()}
                 self._records.setdefault(partition, {}).update(kept)
         for partition, key, value in judged.claims:
             self._claims.setdefault(partition, {})[key] = value

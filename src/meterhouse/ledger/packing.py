@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from meterhouse.core.moment import HOUR, hour_of
-from meterhouse.core.usage import Allotment, Entry, RecordKey, Series
+from meterhouse.core.usage import Allotment, Entry, RecordKey, Series, columns_of
 from meterhouse.ledger.judge import RECORD_ID_BYTES
 from meterhouse.ledger.protocol import Header
 
@@ -43,20 +43,20 @@ def pack(header: Header, entries: Sequence[Entry], numbers: Sequence[int]) -> by
     """The bytes of a row; `numbers` are those of the entries' series."""
     if not entries:
         return _encode(Body(header, [], [], [], b""))
-    timestamps = [entry.timestamp_micros for entry in entries]
-    allocations = [entry.allocations for entry in entries]
+    columns = columns_of(entries)
+    timestamps = columns.timestamps
     first = timestamps[0]
     as_said = [timestamp // HOUR for timestamp in timestamps]
-    hours = [entry.key.hour for entry in entries]
+    hours = [key.hour for key in columns.keys]
     return _encode(
         Body(
             header,
             numbers,
             [first, *[timestamp - first for timestamp in timestamps[1:]]],
-            [entry.quantity_micros for entry in entries],
-            b"".join([entry.record_id for entry in entries]),
+            columns.quantities,
+            b"".join(columns.record_ids),
             None if hours == as_said else hours,
-            allocations if any(allocations) else None,
+            columns.allocations,
         )
     )
 

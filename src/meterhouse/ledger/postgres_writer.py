@@ -23,7 +23,7 @@ When something fails
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, Final, NamedTuple
 
 from msgspec.structs import astuple
@@ -37,6 +37,7 @@ from meterhouse.core.usage import (
     Partition,
     RecordKey,
     Series,
+    columns_of,
 )
 from meterhouse.ledger.gather import Group, Unfit
 from meterhouse.ledger.judge import Judged, Sight, Turn, Verdict, judge
@@ -364,12 +365,11 @@ def _append_of(known: _Known, head: _Head, judged: Judged) -> _Append:
     rows: list[tuple[int, int, bytes]] = []
     position, forms = head.position, head.forms
     for _, position, header, entries in judged.rows:
-        numbers = [number_of(entry.key.series) for entry in entries]
-        records += [
-            (entry.key.hour, number, entry.quantity_micros, position, entry.record_id)
-            for entry, number in zip(entries, numbers, strict=True)
-        ]
-        rows.append((position, header.received_micros, pack(header, entries, numbers)))
+        columns = columns_of(entries)
+        numbers = [number_of(key.series) for key in columns.keys]
+        hours = [key.hour for key in columns.keys]
+        records += zip(hours, numbers, columns.quantities, repeat(position), columns.record_ids)
+        rows.append((position, header.received_micros, pack(header, columns, numbers)))
     for series in new:
         forms |= BY_LICENSE if series.license else BY_PRODUCT
     records.sort()

@@ -12,13 +12,25 @@ connection sees what is there. Nothing of a failed group was acknowledged, which
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import repeat
+from operator import itemgetter
 from typing import Final
 
 import apsw
 import msgspec
 from msgspec.structs import astuple
 
-from meterhouse.core.usage import BOTH_FORMS, BY_LICENSE, BY_PRODUCT, ClaimKey, Kept, Partition, RecordKey, Series
+from meterhouse.core.usage import (
+    BOTH_FORMS,
+    BY_LICENSE,
+    BY_PRODUCT,
+    ClaimKey,
+    Kept,
+    Partition,
+    RecordKey,
+    Series,
+    columns_of,
+)
 from meterhouse.ledger.gather import Unfit
 from meterhouse.ledger.judge import Judged, Sight, Turn, Verdict, judge
 from meterhouse.ledger.packing import pack
@@ -315,12 +327,11 @@ class Writer:
         for partition, position, header, entries in judged.rows:
             known = touched[partition] = self._settled(partition)
             known.position = position
-            known.records += len(entries)
-            numbers = self._numbers_for(known, [entry.key for entry in entries], series)
-            records += [
-                ((entry.key.hour << SERIES_BITS) | number, entry.quantity_micros, entry.record_id, position)
-                for entry, number in zip(entries, numbers, strict=True)
-            ]
+            columns = columns_of(entries)
+            known.records += len(columns)
+            numbers = self._numbers_for(known, columns.keys, series)
+            places = [(key.hour << SERIES_BITS) | number for key, number in zip(columns.keys, numbers, strict=True)]
+            records += zip(places, columns.quantities, columns.record_ids, repeat(position))
             journal.append(
                 ((known.id << POSITION_BITS) | position, header.received_micros, pack(header, entries, numbers))
             )
@@ -328,7 +339,7 @@ class Writer:
         for partition, (kind, name), value in judged.claims:
             known = touched[partition] = self._settled(partition)
             claims.append((known.id, kind, name, value))
-        records.sort()
+        records.sort(key=itemgetter(0))
         _ADD_SERIES.insert(db, series)
         _ADD_RECORDS.insert(db, records)
         _ADD_CLAIMS.insert(db, claims)

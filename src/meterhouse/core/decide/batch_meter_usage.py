@@ -42,6 +42,7 @@ from meterhouse.core.usage import (
     BY_LICENSE,
     BY_PRODUCT,
     Allotment,
+    Entries,
     Entry,
     Kept,
     Partition,
@@ -309,7 +310,6 @@ def _judge_records(
     """
     profile, saids = call.profile, call.request.usage_records
     timestamps = [at * SECOND if type(at := said.timestamp) is int else micros_of(at) for said in saids]
-    wholes = [said.quantity for said in saids]
     decimals = [said.quantity_as_decimal for said in saids]
     allocations = [said.usage_allocations for said in saids]
     without_decimals = decimals.count(None) == len(decimals)
@@ -334,9 +334,9 @@ def _judge_records(
         saids,
         [RecordKey(at // HOUR, meant.series) for at, meant in zip(timestamps, meanings, strict=True)],
         timestamps,
-        [(whole or 0) * MICROS for whole in wholes]
+        [(said.quantity or 0) * MICROS for said in saids]
         if without_decimals
-        else [micros_of_quantity(whole, decimal) for whole, decimal in zip(wholes, decimals, strict=True)],
+        else [micros_of_quantity(said.quantity, said.quantity_as_decimal) for said in saids],
         None if without_allocations else allocations,
         meanings,
         [
@@ -377,7 +377,8 @@ def _follow(
         return _follow_one_by_one(judged, repeated, view, ids)
     # Nothing of the request is known yet and all of it is taken, as in most: the same as one by one, in a third of the
     # time (a property test holds the two against each other).
-    entries = list(map(Entry, keys, judged.timestamps, judged.quantities, ids, _allotments(judged)))
+    allocations = None if judged.allocations is None else list(_allotments(judged))
+    entries = Entries(keys, judged.timestamps, judged.quantities, ids, allocations)
     results = [
         UsageRecordResult(said, SUCCESS, text) for said, text in zip(judged.said, texts_of_ids(ids), strict=True)
     ]
