@@ -16,8 +16,9 @@ from meterhouse.core.moment import HOUR, SECOND
 from meterhouse.core.profile import HOUR_SECONDS, NEWEST
 from meterhouse.core.usage import text_of_id
 from meterhouse.core.window import window_at
+from meterhouse.wire.keys import SigningCredentials
 from meterhouse.wire.signature import SignedRequest, sha256_hex
-from meterhouse.wire.sigv4 import SigningCredentials, sign
+from meterhouse.wire.sigv4 import sign
 
 SELLER: Final = "111122223333"
 SELLER_KEYS: Final = SigningCredentials("AKIDBENCHMARKSELLER01", "benchmark-benchmark-benchmark-benchmark0")

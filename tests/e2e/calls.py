@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from meterhouse.wire.sigv4 import SigningCredentials
+from meterhouse.wire.keys import SigningCredentials
 from tests.e2e.market import (
     BATCH_ONLY_KEYS,
     BUYER,

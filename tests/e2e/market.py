@@ -6,7 +6,7 @@ Dates are far in the past, so that a test may meter any hour that the service ta
 import time
 from typing import Final
 
-from meterhouse.wire.sigv4 import SigningCredentials
+from meterhouse.wire.keys import SigningCredentials
 
 SELLER: Final = "111122223333"
 OTHER_SELLER: Final = "222233334444"

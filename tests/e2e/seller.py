@@ -9,8 +9,9 @@ from http.client import HTTPConnection
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
+from meterhouse.wire.keys import SigningCredentials
 from meterhouse.wire.signature import SignedRequest, sha256_hex
-from meterhouse.wire.sigv4 import SigningCredentials, sign
+from meterhouse.wire.sigv4 import sign
 
 REGION: Final = "us-east-1"
 WAIT_SECONDS: Final = 60

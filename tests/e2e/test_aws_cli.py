@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from meterhouse.wire.sigv4 import SigningCredentials
+from meterhouse.wire.keys import SigningCredentials
 from tests.e2e.calls import ABOUT_LEGACY, FIRST, NOT_SUBSCRIBED, SUCCESS, TEAMS, allocated, legacy, used
 from tests.e2e.market import CATALOG, FORMER_CUSTOMER, KEYS, OTHER_KEYS, STALE_TOKEN, TEMPORARY_KEYS, TOKEN
 from tests.e2e.serving import Server

@@ -36,7 +36,7 @@ from meterhouse.client.settings import ClientOptions
 from meterhouse.client.socket_transport import SocketTransport
 from meterhouse.client.transport import HttpAnswer, HttpRequest
 from meterhouse.core.profile import OPERATIONS
-from meterhouse.wire.sigv4 import SigningCredentials
+from meterhouse.wire.keys import SigningCredentials
 from tests.documents import code, tables_of
 from tests.e2e.control import ask
 from tests.e2e.market import (

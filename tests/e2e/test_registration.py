@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from meterhouse.wire.sigv4 import SigningCredentials
+from meterhouse.wire.keys import SigningCredentials
 from tests.e2e.control import ask
 from tests.e2e.seller import Seller
 from tests.e2e.serving import Server

@@ -15,8 +15,9 @@ from typing import Final
 
 import pytest
 
+from meterhouse.wire.keys import SigningCredentials
 from meterhouse.wire.signature import SignedRequest, sha256_hex
-from meterhouse.wire.sigv4 import SigningCredentials, presign, sign_in_amz_headers
+from meterhouse.wire.sigv4 import presign, sign_in_amz_headers
 from tests.e2e import killing
 from tests.e2e.killing import Batch, Load, Truth, journal_of
 from tests.e2e.market import (

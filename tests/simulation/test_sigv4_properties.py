@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from meterhouse.core.moment import SECOND
 from meterhouse.core.outcome import Fault, FaultCode
+from meterhouse.wire.keys import SERVICES, SigningCredentials
 from meterhouse.wire.signature import Signature, SignedRequest, read_key_and_region, read_signature, sha256_hex
-from meterhouse.wire.sigv4 import SERVICES, SigningCredentials, authenticate, presign, sign, sign_in_amz_headers
+from meterhouse.wire.sigv4 import authenticate, presign, sign, sign_in_amz_headers
 from tests.unit.sigv4_requests import HOST, asked, in_amz_headers, in_header, in_query
 from tests.unit.sigv4_vectors import NOW_MICROS, TEMPORARY, verdict
 

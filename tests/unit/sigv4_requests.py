@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from meterhouse.wire.keys import SigningCredentials
 from meterhouse.wire.signature import SignedRequest, sha256_hex
-from meterhouse.wire.sigv4 import SigningCredentials, presign, sign, sign_in_amz_headers
+from meterhouse.wire.sigv4 import presign, sign, sign_in_amz_headers
 from tests.unit.sigv4_vectors import ACCESS_KEY_ID, AMZ_DATE, BODY, KEYS, NOW_MICROS, REGION, TEMPORARY, Pairs, by_hand
 
 SCOPE = f"20150830/{REGION}/aws-marketplace/aws4_request"

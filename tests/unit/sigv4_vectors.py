@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from meterhouse.core.moment import SECOND
 from meterhouse.core.outcome import Fault, FaultCode
 from meterhouse.wire.canonical import instant_of_amz_date
+from meterhouse.wire.keys import SERVICES, SigningCredentials
 from meterhouse.wire.signature import SignedRequest, read_signature, sha256_hex
-from meterhouse.wire.sigv4 import SERVICES, SigningCredentials, authenticate
+from meterhouse.wire.sigv4 import authenticate
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 

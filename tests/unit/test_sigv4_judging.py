@@ -6,8 +6,9 @@ import pytest
 
 from meterhouse.core.moment import SECOND
 from meterhouse.core.outcome import FaultCode
+from meterhouse.wire.keys import SigningCredentials
 from meterhouse.wire.signature import SignedRequest, read_signature, sha256_hex
-from meterhouse.wire.sigv4 import SigningCredentials, expired_token, presign, verify
+from meterhouse.wire.sigv4 import expired_token, presign, verify
 from tests.unit.sigv4_requests import (
     DATE,
     HOST,

@@ -16,8 +16,9 @@ from meterhouse.wire.canonical import (
     signature_of,
     string_to_sign,
 )
+from meterhouse.wire.keys import SigningCredentials
 from meterhouse.wire.signature import SignedRequest, read_signature, sha256_hex
-from meterhouse.wire.sigv4 import SigningCredentials, sign
+from meterhouse.wire.sigv4 import sign
 from tests.unit.sigv4_vectors import NOW_MICROS, Vector, captures, vectors, verdict
 
 SUITE = vectors()

@@ -18,7 +18,7 @@ from meterhouse.client.flow import NOW, Blocking, CredentialSource, Flow, Instan
 from meterhouse.client.settings import Profile
 from meterhouse.client.transport import HttpAnswer, HttpRequest, split_url
 from meterhouse.core.moment import SECOND, micros_of_datetime, micros_of_rfc3339
-from meterhouse.wire.sigv4 import SigningCredentials
+from meterhouse.wire.keys import SigningCredentials
 
 Credentials = SigningCredentials
 """An access key id, its secret, and for temporary ones the session token and `expires_micros` (since the epoch)."""

@@ -45,7 +45,7 @@ from meterhouse.client.signing import Signer
 from meterhouse.client.transport import Address, HttpAnswer, HttpRequest
 from meterhouse.core.moment import SECOND
 from meterhouse.wire.canonical import instant_of_http_date
-from meterhouse.wire.sigv4 import SigningCredentials
+from meterhouse.wire.keys import SigningCredentials
 
 value_type = TypeVar("value_type")
 

@@ -36,7 +36,6 @@ from meterhouse.client.records import (
 )
 from meterhouse.client.wording import Said, allocations_of, check, constraint, encode, quantity_of, say, timestamp_of
 from meterhouse.core import shapes
-from meterhouse.core.profile import OPERATIONS
 
 value_type = TypeVar("value_type")
 answer_type = TypeVar("answer_type", bound=Struct)
@@ -204,6 +203,8 @@ def _ask(
 
 def as_it_is(caller: Caller, operation: str, said: Mapping[str, Any], until: float | None) -> Flow[dict[str, Any]]:
     """Any operation, in the wire's own words both ways; judged by the service alone."""
+    from meterhouse.core.profile import OPERATIONS  # noqa: PLC0415 - few say it in the wire's words
+
     if operation not in OPERATIONS:
         raise InvalidRequestError(f"{operation!r} is no operation: {', '.join(sorted(OPERATIONS))}")
     body = msgspec.json.encode(_with_numbers(said))

@@ -22,7 +22,7 @@ from meterhouse.wire.canonical import (
     keyed_states,
     query_pairs,
 )
-from meterhouse.wire.sigv4 import SERVICES, SigningCredentials
+from meterhouse.wire.keys import SERVICES, SigningCredentials
 
 if TYPE_CHECKING:
     from hashlib import _Hash  # the type of sha256(), which has a name in its stub only

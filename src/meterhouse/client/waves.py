@@ -9,13 +9,13 @@ from typing import Final, cast
 
 from msgspec import Struct
 
+from meterhouse.client.answers import micros_of
 from meterhouse.client.errors import InvalidRequestError
 from meterhouse.client.operations import MOST_RECORDS
 from meterhouse.client.parcels import ENVELOPE_BYTES, MOST_BYTES, Pending
 from meterhouse.client.records import UsageRecord
 from meterhouse.client.wording import Said, encode, say
 from meterhouse.core.moment import hour_of
-from meterhouse.core.usage import micros_of
 
 Key = tuple[int, str | None, str | None, str | None, str]
 """What makes two records one (contract §4), as far as their names say it: the customer has two, and only the service

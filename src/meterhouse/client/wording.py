@@ -19,7 +19,6 @@ from meterhouse.client.errors import InvalidRequestError
 from meterhouse.client.records import UsageAllocation, UsageRecord, check_time
 from meterhouse.core import shapes
 from meterhouse.core.moment import SECOND, micros_of_datetime
-from meterhouse.core.outcome import Fault
 from meterhouse.core.quantity import micros_of_decimal
 
 Said = shapes.UsageRecord[shapes.Timestamp]
@@ -137,6 +136,7 @@ def _say_breaches(record: UsageRecord) -> NoReturn:
 
 def check(request: Any, shape: type[Any]) -> None:
     """Raises InvalidRequestError with every constraint that a request breaches, in the service's words."""
+    from meterhouse.core.outcome import Fault  # noqa: PLC0415 - with the next
     from meterhouse.wire.codec import decode  # noqa: PLC0415 - 8 ms that a call of what is plainly fine need not spend
 
     try:

@@ -5,7 +5,6 @@ unit, and no binary floating point ever touches them. Python integers do not ove
 """
 
 import re
-from fractions import Fraction
 from functools import lru_cache
 from typing import Final
 
@@ -59,7 +58,9 @@ def text_of_price_units(units: int) -> str:
 
 def amount_units(quantity_micros: int, price_units: int) -> int:
     """What a quantity costs, in hundred-millionths of a dollar, rounded once, half to even (catalog, answers)."""
-    return round(Fraction(quantity_micros * price_units, MICROS))
+    units, rest = divmod(quantity_micros * price_units, MICROS)
+    is_beyond_half = 2 * rest > MICROS or (2 * rest == MICROS and units % 2 == 1)
+    return units + is_beyond_half
 
 
 def _scaled(text: str, places: int) -> int:

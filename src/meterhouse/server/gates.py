@@ -18,9 +18,10 @@ from meterhouse.core.outcome import Fault, FaultCode
 from meterhouse.core.profile import Profile
 from meterhouse.server.throttle import Throttle
 from meterhouse.service.operations import OPERATIONS, Operation
+from meterhouse.wire.keys import SigningCredentials
 from meterhouse.wire.policy import access_denied, policy_of
 from meterhouse.wire.signature import SignedRequest, read_key_and_region, read_signature, sha256_hex
-from meterhouse.wire.sigv4 import SigningCredentials, authenticate, expired_token
+from meterhouse.wire.sigv4 import authenticate, expired_token
 
 _ACCOUNT_ID: Final = re.compile(r"[0-9]{12}")
 

@@ -21,7 +21,6 @@ signing, as a few services want it.
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote_from_bytes
 
@@ -40,6 +39,7 @@ from meterhouse.wire.canonical import (
     query_pairs,
     signature_of,
 )
+from meterhouse.wire.keys import SERVICES, SigningCredentials
 from meterhouse.wire.signature import (
     HEADER_OF_PART,
     LONGEST_EXPIRES_SECONDS,
@@ -49,21 +49,8 @@ from meterhouse.wire.signature import (
     SignedRequest,
 )
 
-SERVICES: Final = ("aws-marketplace", "metering.marketplace")
-"""Services accepted in a scope: AWS's signing name first, then the one that an old client signs with (contract §2)."""
-
 SKEW_SECONDS: Final = 300
 """How far a signature's instant may lie from now, either way, both ends included (contract §2)."""
-
-
-@dataclass(frozen=True, slots=True)
-class SigningCredentials:
-    """The keys to sign with, or to judge a signature by. `expires_micros` is None for long-lived ones."""
-
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str | None = field(default=None, repr=False)
-    expires_micros: int | None = None
 
 
 def authenticate(
