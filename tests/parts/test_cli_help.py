@@ -28,6 +28,7 @@ VERBS: Final = {
     "reset": [],
     "call": [],
     "backup": [],
+    "prune": [],
     "copy": [],
     "migrate": [],
     "serve": [],
@@ -36,7 +37,7 @@ VERBS: Final = {
 LEAVES: Final = [[noun, verb] for noun, verbs in VERBS.items() for verb in verbs] + [
     [noun] for noun, verbs in VERBS.items() if not verbs
 ]
-OFFLINE: Final = [["key", "rotate"], ["call"], ["backup"], ["migrate"], ["copy"], ["serve"], ["demo"]]
+OFFLINE: Final = [["key", "rotate"], ["call"], ["backup"], ["prune"], ["migrate"], ["copy"], ["serve"], ["demo"]]
 
 
 def names_in(commands: App) -> Iterator[str]:
@@ -147,6 +148,9 @@ def test_the_list_of_commands_says_what_each_is_for(capsys: pytest.CaptureFixtur
         (["catalog", "check", "none.toml"], "none.toml cannot be read: No such file or directory."),
         (["backup", "copy.db", "--data", "memory"], "--data: this is for a SQLite file"),
         (["backup", "copy.db", "--data", "postgresql://h/d"], "--data: this is for a SQLite file"),
+        (["prune", "--before", "2026-01"], "--export FILE is needed: nothing is removed that is not in a file"),
+        (["prune", "--before", "2026-01", "--export", "f", "--data", "none.db"], "there is no ledger at none.db."),
+        (["prune", "--before", "2026-01", "--export", "f", "--data", "memory"], "there is no ledger at memory."),
         (["key", "rotate", "--data", "memory"], "--data: this is for a SQLite file"),
         (["key", "rotate", "--data", "postgresql://h/d"], "METERHOUSE_NEW_MASTER_KEY is not set"),
         (["key", "rotate", "--data", "none.db"], "--data: there is no ledger at none.db."),

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from meterhouse.core.moment import HOUR
 from meterhouse.core.usage import Allotment, Entry, RecordKey, Series
-from meterhouse.ledger.packing import entries_of, pack, unpack
+from meterhouse.ledger.packing import entries_of, pack, strip, unpack
 from meterhouse.ledger.protocol import Header
 
 HEADER = Header("7d6c1c0e-1f0b-4f7e-9a55-0a4f6a1b2c3d", "BatchMeterUsage", "arn:é", "1", -5, 2**53, "2026-11")
@@ -33,6 +33,16 @@ def test_what_is_packed_comes_back(numbered: list[tuple[int, Entry]]) -> None:
     body = unpack(pack(HEADER, [entry for _, entry in numbered], [number for number, _ in numbered]))
     assert body.header == HEADER
     assert entries_of(body, SERIES) == [entry for _, entry in numbered]
+
+
+@given(st.lists(records(), max_size=6), st.integers(0, 500_000))
+def test_what_is_older_is_taken_out(numbered: list[tuple[int, Entry]], hour: int) -> None:
+    """A stripped row is the row as if its older records had never been; and it says which these were."""
+    body = unpack(pack(HEADER, [entry for _, entry in numbered], [number for number, _ in numbered]))
+    stripped, removed = strip(body, hour)
+    assert unpack(stripped).header == HEADER
+    assert entries_of(unpack(stripped), SERIES) == [entry for _, entry in numbered if entry.key.hour >= hour]
+    assert removed == [(entry.key.hour, number) for number, entry in numbered if entry.key.hour < hour]
 
 
 def test_a_usual_row_is_small() -> None:

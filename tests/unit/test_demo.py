@@ -142,5 +142,5 @@ def test_without_boto3_it_says_what_to_install(
     """Whoever installed the package without the extra is told its name."""
     monkeypatch.setitem(sys.modules, "boto3", None)
     assert run(["demo"]) == 1
-    wanted = "meterhouse: the demo meters with boto3, which is not installed: pip install 'meterhouse[demo]'\n"
+    wanted = "meterhouse: the demo meters with boto3, which is not installed: pip install 'meterhouse[demo]'.\n"
     assert capsys.readouterr().err == wanted

@@ -60,6 +60,7 @@ for noun, path, says, group in (
 app.command("meterhouse.cli.call:call", group=USAGE)
 app.command("meterhouse.cli.reset:reset", group=SANDBOX)
 app.command("meterhouse.cli.backup:backup", group=KEEP)
+app.command("meterhouse.cli.prune:prune", group=KEEP)
 app.command("meterhouse.cli.migrate:migrate", group=KEEP)
 app.command("meterhouse.cli.copy:copy", group=KEEP)
 app.register_install_completion_command(help="Let the shell complete this command.")

@@ -42,6 +42,11 @@ def text_of_micros(micros: int) -> str:
     return _text(micros, 6)
 
 
+def micros_of_text(text: str) -> int:
+    """The millionths in what `text_of_micros` made, whatever its size."""
+    return _scaled(text, 6)
+
+
 def price_units_of(text: str) -> int:
     """The hundred-millionths of a dollar in a price such as `"0.25"`; ValueError where it is no plain decimal of at
     most eight places.

@@ -66,6 +66,26 @@ def unpack(body: bytes) -> Body:
     return _decode(body)
 
 
+def strip(body: Body, before_hour: int) -> tuple[bytes, list[tuple[int, int]]]:
+    """A row without its records of older hours; and those, as (hour, number of series)."""
+    first = body.timestamps[0] if body.timestamps else 0
+    timestamps = [timestamp + (first if place else 0) for place, timestamp in enumerate(body.timestamps)]
+    hours = [hour_of(timestamp) for timestamp in timestamps] if body.hours is None else body.hours
+    places = [place for place, hour in enumerate(hours) if hour >= before_hour]
+    removed = [(hour, number) for hour, number in zip(hours, body.series, strict=True) if hour < before_hour]
+    first = timestamps[places[0]] if places else 0
+    kept = Body(
+        body.header,
+        [body.series[place] for place in places],
+        [timestamps[place] - (first if nth else 0) for nth, place in enumerate(places)],
+        [body.quantities[place] for place in places],
+        b"".join(body.record_ids[place * RECORD_ID_BYTES : (place + 1) * RECORD_ID_BYTES] for place in places),
+        None if body.hours is None else [body.hours[place] for place in places],
+        None if body.allocations is None else [body.allocations[place] for place in places],
+    )
+    return _encode(kept), removed
+
+
 def entries_of(body: Body, series: Mapping[int, Series]) -> list[Entry]:
     """The records of a row, given what its numbers of series stand for."""
     found = []

@@ -146,6 +146,32 @@ EMPTY_HEAD: Final = """
 UPDATE partition_heads SET version = version + 1, generation = generation + 1, last_position = 0, records = 0, forms = 0
 WHERE partition = $1"""
 
+# Pruning: old records leave, batch by batch, under the lock of their partition
+
+OLD_RECORDS: Final = """
+SELECT u.hour, u.series, u.position FROM usage_records u
+JOIN series s ON s.partition = $1 AND s.series = u.series
+WHERE u.partition = $1 AND (u.hour, u.series) > ($2, $3) AND u.hour < $4 AND s.dimension <> ''
+ORDER BY u.hour, u.series LIMIT $5"""
+ROWS_AT: Final = """
+SELECT one.position, one.body FROM unnest($2::bigint[]) AS k(position) CROSS JOIN LATERAL (
+  SELECT j.position, j.body FROM journal j WHERE j.partition = $1 AND j.position = k.position LIMIT 1
+) one"""
+REMOVE_RECORDS: Final = """
+DELETE FROM usage_records u USING unnest($2::int[], $3::bigint[]) AS k(hour, series)
+WHERE u.partition = $1 AND u.hour = k.hour AND u.series = k.series"""
+PUT_ROWS: Final = """
+UPDATE journal j SET body = k.body FROM unnest($2::bigint[], $3::bytea[]) AS k(position, body)
+WHERE j.partition = $1 AND j.position = k.position"""
+COUNT_DOWN: Final = "UPDATE partition_heads SET version = version + 1, records = records - $2 WHERE partition = $1"
+CLAIMS_OF_KIND: Final = """
+SELECT l.key, l.value FROM claims l WHERE l.partition = $1 AND l.kind = $2 AND l.key > $3 ORDER BY l.key LIMIT $4"""
+FORGET_CLAIMS: Final = "DELETE FROM claims WHERE partition = $1 AND kind = $2 AND key = ANY($3::text[])"
+COUNT_BEFORE: Final = """
+SELECT count(*) FROM usage_records u JOIN series s ON s.partition = u.partition AND s.series = u.series
+WHERE u.hour < $1 AND s.dimension <> ''"""
+PARTITION_NUMBERS: Final = "SELECT p.partition, p.region, p.product FROM partitions p ORDER BY p.partition"
+
 TURN_STATEMENTS: Final = (
     begin_and_lock(1),
     ADD_HEAD,
@@ -157,6 +183,13 @@ TURN_STATEMENTS: Final = (
     LOCK_HEAD,
     *EMPTY,
     EMPTY_HEAD,
+    OLD_RECORDS,
+    ROWS_AT,
+    REMOVE_RECORDS,
+    PUT_ROWS,
+    COUNT_DOWN,
+    CLAIMS_OF_KIND,
+    FORGET_CLAIMS,
 )
 """What works on one partition."""
 CATALOG_STATEMENTS: Final = (
@@ -169,7 +202,8 @@ CATALOG_STATEMENTS: Final = (
     CHANGES,
     ALL_PARTITIONS,
     PARTITION_NAMES,
+    PARTITION_NUMBERS,
 )
 """What touches reference tables alone."""
-REPORT_STATEMENTS: Final = (HISTORY, NAMES, SUMS, COUNTS, BYTES, ALL_CLAIMS)
+REPORT_STATEMENTS: Final = (HISTORY, NAMES, SUMS, COUNTS, BYTES, ALL_CLAIMS, COUNT_BEFORE)
 """What reads all partitions, each beside its own."""

@@ -16,6 +16,7 @@ from uuid import UUID, uuid5
 
 from meterhouse.core.catalog import Catalog, Integration, Product
 from meterhouse.core.moment import HOUR, hour_of
+from meterhouse.core.pruned import PRUNED_KIND, pruned_in
 from meterhouse.core.quantity import MICROS
 from meterhouse.core.running import end_micros_of, hours_of_running
 from meterhouse.core.usage import Allotment, Entry, Partition, Series
@@ -156,11 +157,14 @@ async def read_back(
     """
     what = wanted.narrowed(market.catalog)
     while what is not None:
+        pruned = pruned_in(market.settings(PRUNED_KIND))
         rows = await _rows(ledger, wanted.partition, what, after, rows_at_once)
         if not all(_is_known(row, market.catalog) for row in rows):
             await market.refresh()  # another server's product or workload, made since this one last looked
         known = [row for row in rows if until_micros is None or row.header.received_micros <= until_micros]
-        records = _records_of(known, market.catalog, now, wanted, after)
+        records: Iterator[ReadRecord] = _records_of(known, market.catalog, now, wanted, after)
+        if pruned is not None and not pruned.done:
+            records = filter(_is_kept_after(pruned.before_micros), records)
         while batch := list(islice(records, BATCH_RECORDS)):
             yield batch
         if len(rows) < rows_at_once or not known:
@@ -169,6 +173,11 @@ async def read_back(
         # The place behind every record of the last row.
         after = Place(last.header.received_micros, *last.partition, last.position + 1, -1)
         rows_at_once = min(2 * rows_at_once, ROWS_AT_ONCE)
+
+
+def _is_kept_after(pruned_micros: int) -> Callable[[ReadRecord], bool]:
+    """What a pruning that is under way has not taken, or is about to: nobody reads half a month."""
+    return lambda record: record.timestamp_micros >= pruned_micros or not record.series.dimension
 
 
 def _is_known(row: JournalEntry, catalog: Catalog) -> bool:

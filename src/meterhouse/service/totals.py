@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from meterhouse.core.catalog import Catalog, Product, Workload
 from meterhouse.core.moment import HOUR, SECOND, hour_of, month_of_hour, month_start_of_hour
+from meterhouse.core.pruned import PRUNED_KIND, Pruned, pruned_in
 from meterhouse.core.quantity import MICROS, amount_units
 from meterhouse.core.running import MINIMUM_SECONDS, end_micros_of
 from meterhouse.ledger.protocol import Ledger, RecordFilter
@@ -85,7 +86,7 @@ async def totals(ledger: Ledger, market: Market, now: Now, wanted: Wanted) -> li
     what = wanted.narrowed(market.catalog)
     if what is None:
         return []
-    whole, edges = _divided(wanted)
+    whole, edges = _divided(_without_pruned(wanted, pruned_in(market.settings(PRUNED_KIND))))
     sums = Sums(market.catalog)
     if whole is not None:
         await _add_whole_hours(ledger, market, wanted, what._replace(from_micros=whole[0], to_micros=whole[1]), sums)
@@ -120,6 +121,16 @@ async def _add_edge(ledger: Ledger, market: Market, now: Now, edge: Wanted, sums
                 month = month_of_hour(hour_of(record.timestamp_micros))
                 series = record.series
                 sums.add(record.product.code, month, series.customer, series.dimension, record.quantity_micros)
+
+
+def _without_pruned(wanted: Wanted, pruned: Pruned | None) -> Wanted:
+    """Of what was metered by calls, that which no pruning under way takes: nobody is told half a month."""
+    if pruned is None or pruned.done:
+        return wanted
+    first_micros = pruned.before_micros
+    if wanted.from_micros is not None:
+        first_micros = max(first_micros, wanted.from_micros)
+    return wanted._replace(from_micros=first_micros)
 
 
 def _divided(wanted: Wanted) -> tuple[tuple[int | None, int | None] | None, list[Wanted]]:

@@ -30,6 +30,8 @@ SUCCESS_CLAIM: Final = "success"
 """Kind of the claim that a workload makes with its first success for a product."""
 TOKEN_CLAIM: Final = "client token"
 """Kind of the claim that binds a ClientToken to its parameters, for a workload and a product."""
+_FINGERPRINT_BYTES: Final = 32
+_HOUR_BYTES: Final = 8
 
 
 def plan_meter_usage(call: Call[Said], catalog: Catalog, now_micros: int) -> Plan:
@@ -148,6 +150,15 @@ def _fingerprint(said: Said, when: int) -> bytes:
     return sha256(msgspec.msgpack.encode((when, said.usage_dimension, quantity_micros, parts))).digest()
 
 
+def hour_of_token(value: bytes) -> int | None:
+    """The hour of the usage that a ClientToken was bound to; None where its claim is of a version that kept none.
+
+    A call that names an hour is refused once its window has closed, so a token is worth nothing much later.
+    """
+    hour = value[_FINGERPRINT_BYTES:]
+    return int.from_bytes(hour, "big", signed=True) if hour else None
+
+
 class _Metering(msgspec.Struct, frozen=True):
     """A call on its way into the turn."""
 
@@ -183,7 +194,7 @@ class _Metering(msgspec.Struct, frozen=True):
         if first_call and not self.preview:
             claims.append((self.success, b""))
         if unbound is not None:
-            claims.append((unbound, self.fingerprint))
+            claims.append((unbound, self.fingerprint + self.entry_key.hour.to_bytes(_HOUR_BYTES, "big", signed=True)))
         entries = [] if kept is not None else [self._entry(record_id)]
         return Following(MeterUsageResult(text_of_id(record_id)), entries, claims, keeps=bool(entries))
 
@@ -192,7 +203,7 @@ class _Metering(msgspec.Struct, frozen=True):
         if self.bound is None:
             return None
         value = view.claim(self.bound)
-        if value is not None and value != self.fingerprint:
+        if value is not None and value[:_FINGERPRINT_BYTES] != self.fingerprint:
             raise Fault(FaultCode.IDEMPOTENCY_CONFLICT, "the ClientToken was used before with other parameters")
         return self.bound if value is None else None
 
