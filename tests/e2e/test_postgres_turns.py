@@ -17,7 +17,14 @@ import pytest
 
 from meterhouse.core.usage import ClaimKey, Entry, Kept, Partition, RecordKey
 from meterhouse.ledger.postgres import PostgresLedger, open_postgres
-from meterhouse.ledger.postgres_statements import FIND, FIND_WITH_CLAIMS, KEEP, LOCK_CLASS, begin_and_lock
+from meterhouse.ledger.postgres_statements import (
+    ADD_PARTITION,
+    FIND,
+    FIND_WITH_CLAIMS,
+    KEEP,
+    LOCK_CLASS,
+    begin_and_lock,
+)
 from meterhouse.ledger.protocol import Busy, CannotOpen, Document, Keys, LedgerFailure, Stale
 from tests.contract.test_races import follow
 from tests.contract.usage import HERE, HOUR_NOW, THERE, entry_of, keep, keeping, key_of, look
@@ -221,6 +228,34 @@ async def test_a_reset_is_noticed_by_all_processes(url: str) -> None:
         assert await keep(two, [entry]) == [Kept(entry.quantity_micros, entry.record_id)]
         (row,) = await one.scan(HERE, after=0, limit=9)
         assert list(row.entries) == [entry]
+
+
+async def test_a_reset_meets_a_new_partition(url: str) -> None:
+    """1, 4: a partition that has its number and no head yet, and in which something is kept for the first time while
+    all is emptied, is emptied whole or left whole: its head, journal and records agree, and the next turn finds its place.
+    """
+    async with opened(url) as one, opened(url) as two:
+        db = await asyncpg.connect(url)
+        await db.execute(ADD_PARTITION, *HERE)
+        await db.execute("BEGIN; LOCK TABLE claims")  # so the reset stops before it comes to the head
+        resetting = asyncio.create_task(one.reset())
+        await _wait(db, 1)
+        keeping_first = asyncio.create_task(keep(two, [entry_of(key_of(0))]))
+        await _wait(db, 2, keeping_first)
+        await db.execute("COMMIT")
+        await db.close()
+        await asyncio.gather(resetting, keeping_first)
+        await keep(two, [entry_of(key_of(1))])
+        rows = await one.scan(HERE, after=0, limit=9)
+        assert [row.position for row in rows] == [1, 2]
+        assert (await one.size())[:2] == (2, 2)
+
+
+async def _wait(db: Any, count: int, task: "asyncio.Task[Any] | None" = None) -> None:
+    """Returns when so many wait for locks, or a task has ended without."""
+    waiting = 0
+    while waiting < count and (task is None or not task.done()):
+        waiting = await db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")
 
 
 async def test_no_turn_is_kept_by_an_old_catalog_after_a_change_was_acknowledged(url: str) -> None:

@@ -29,6 +29,7 @@ from meterhouse.ledger.postgres_connections import (
 from meterhouse.ledger.postgres_migrations import check, migrate
 from meterhouse.ledger.postgres_reader import READ_SECONDS, Reader
 from meterhouse.ledger.postgres_statements import (
+    ADD_HEAD,
     ALL_PARTITIONS,
     ALONE,
     EMPTY,
@@ -192,6 +193,7 @@ class PostgresLedger:
             async with self._writing.one_alive() as db, db.transaction():
                 numbers = [number for (number,) in await db.fetch(ALL_PARTITIONS)]
                 for number in numbers:
+                    await db.execute(ADD_HEAD, number)  # what is not there cannot be locked
                     await db.execute(LOCK_HEAD, number)
                 for number in numbers:
                     for statement in (*EMPTY, EMPTY_HEAD):
