@@ -18,7 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from meterhouse.ledger.protocol import CannotOpen, LedgerFailure
+from meterhouse.ledger.protocol import Busy, CannotOpen, LedgerFailure
 
 CONNECT_SECONDS: Final = 5.0
 """The longest that a connection may take to be made."""
@@ -115,6 +115,8 @@ class Connections:
         self._url = url
         self._permits = asyncio.Semaphore(most)
         self._idle: list[Connection] = []
+        self.lost = 0
+        """How many were lost: behind each, another server may answer from now on, and it may know less."""
         self._statement_seconds = statement_seconds
         self._settings = {
             "statement_timeout": str(round(statement_seconds * 1000)),
@@ -124,19 +126,35 @@ class Connections:
 
     @asynccontextmanager
     async def one(self, *, fresh: bool = False) -> AsyncIterator[Connection]:
-        """A connection outside of any transaction, for as long as it is needed. Raises `FAILURES` of connecting."""
-        async with self._permits:
+        """A connection outside of any transaction, for as long as it is needed.
+
+        Raises `FAILURES` of connecting, and `Busy` where none comes free in the time that a statement has.
+        """
+        async with self._permit():
             if fresh:
                 self._drop_idle()
             db = self._take()
             if db is None:
                 db = await connect(self._url, self._settings, command_seconds=self._statement_seconds + GRACE_SECONDS)
+            lost = self.lost
             try:
                 yield db
             except BaseException as error:
-                await self._after(db, error)
+                await self._after(db, lost, error)
                 raise
-            self._give_back(db)
+            self._give_back(db, lost)
+
+    @asynccontextmanager
+    async def _permit(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._statement_seconds):
+                await self._permits.acquire()
+        except TimeoutError:
+            raise Busy("every connection to the database is in use") from None
+        try:
+            yield
+        finally:
+            self._permits.release()
 
     @asynccontextmanager
     async def one_alive(self) -> AsyncIterator[Connection]:
@@ -165,10 +183,13 @@ class Connections:
             db = self._idle.pop()
             if not db.is_closed():
                 return db
+            self.lost += 1
         return None
 
-    def _give_back(self, db: Connection) -> None:
-        if db.is_closed() or db.is_in_transaction():
+    def _give_back(self, db: Connection, lost: int) -> None:
+        if db.is_closed():
+            self.lost += 1
+        elif db.is_in_transaction() or lost != self.lost:  # it may be one to a server that is about to go
             db.terminate()
         else:
             self._idle.append(db)
@@ -178,7 +199,11 @@ class Connections:
             db.terminate()
         self._idle.clear()
 
-    async def _after(self, db: Connection, error: BaseException) -> None:
+    def _drop(self, db: Connection) -> None:
+        db.terminate()
+        self.lost += 1
+
+    async def _after(self, db: Connection, lost: int, error: BaseException) -> None:
         """Rolls back and keeps a connection whose statement alone failed; drops any other."""
         trusted = _state_of(error) in _HARMLESS or (isinstance(error, Exception) and not isinstance(error, FAILURES))
         if trusted:
@@ -186,8 +211,8 @@ class Connections:
                 if db.is_in_transaction():
                     await db.execute("ROLLBACK")
             except BaseException:
-                db.terminate()
+                self._drop(db)
                 raise
-            self._give_back(db)
+            self._give_back(db, lost)
         else:
-            db.terminate()
+            self._drop(db)

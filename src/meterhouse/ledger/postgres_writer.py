@@ -20,6 +20,10 @@ When something fails
     A failed or unknown COMMIT, a lost connection, a group that was overtaken: the group is read and judged again. What
     it had kept after all is found then, under its own keys and ids, and is answered as any repeated request is. So no
     answer is given that the database did not confirm, and none that it would contradict.
+
+    Behind a connection that was lost another server may answer: a standby that took over, or a backup that was played
+    back. It may never have seen the partitions and series whose numbers this process remembers, and give the numbers to
+    others. So with a connection all numbers are forgotten.
 """
 
 from collections.abc import Iterable, Sequence
@@ -85,14 +89,17 @@ class _Known:
         "generation",
         "in_use",
         "last_series",
+        "lost",
         "number",
         "numbers",
         "undisturbed",
         "version",
     )
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, lost: int) -> None:
         self.number = number
+        self.lost = lost
+        """How many connections had been lost before."""
         self.in_use = False
         """While a group is being kept, nothing of this may be forgotten."""
         self.version: int | None = None
@@ -179,6 +186,9 @@ class Writer:
     async def _keep(self, db: Connection, turns: Group) -> Sequence[Verdict]:
         partition = turns[0].partition
         known = self._partitions.get(partition)
+        if known is not None and known.lost != self._connections.lost:
+            self._forget_series(self._partitions.pop(partition))
+            known = None
         if known is None:
             revision, number = await db.fetchrow(NUMBER, *partition)
             if number is None:
@@ -186,7 +196,7 @@ class Writer:
                 if not (judged.rows or judged.claims):
                     return judged.verdicts
                 number = await _new_number(db, partition)
-            known = self._partitions.setdefault(partition, _Known(number))
+            known = self._partitions.setdefault(partition, _Known(number, self._connections.lost))
         known.in_use = True
         try:
             self._make_room()
