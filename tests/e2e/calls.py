@@ -6,8 +6,9 @@ was empty.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final, NamedTuple
+
+from msgspec.structs import replace
 
 from meterhouse.wire.keys import SigningCredentials
 from tests.e2e.market import (

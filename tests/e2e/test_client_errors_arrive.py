@@ -9,7 +9,6 @@ import asyncio
 import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -198,8 +197,12 @@ def _shared(operation: str) -> Iterator[Row]:
     )
     yield Row(operation, "MissingAuthenticationTokenException", usual, headers={"Authorization": None})
     yield Row(operation, "IncompleteSignatureException", usual, headers={"Authorization": "Bearer a.b.c"})
-    yield Row(operation, "UnrecognizedClientException", usual, keys=replace(KEYS, access_key_id="AKIDNOBODY"))
-    yield Row(operation, "InvalidSignatureException", usual, keys=replace(KEYS, secret_access_key="no secret"))
+    yield Row(
+        operation, "UnrecognizedClientException", usual, keys=msgspec.structs.replace(KEYS, access_key_id="AKIDNOBODY")
+    )
+    yield Row(
+        operation, "InvalidSignatureException", usual, keys=msgspec.structs.replace(KEYS, secret_access_key="no secret")
+    )
     yield Row(operation, "ExpiredTokenException", usual, class_name="ExpiredCredentialsException", **expired)
     yield Row(operation, "AccessDeniedException", usual, keys=denied)
     yield Row(operation, "SerializationException", raw(operation, wrong))

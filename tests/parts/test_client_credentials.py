@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.pretty import pretty_repr
 
 from meterhouse.client.credentials import Credentials, RenewedCredentials, source_of
 from meterhouse.client.doubles import RecordedTransport
@@ -66,7 +67,10 @@ def test_the_environment_comes_first() -> None:
 
 def test_secrets_are_not_shown() -> None:
     """Neither a secret nor a session token is in the text of credentials."""
-    assert "s3cret" not in repr(Credentials("AKID", "s3cret", "s3cret-token"))
+    keys = Credentials("AKID", "s3cret", "s3cret-token")
+    for shown in (repr(keys), str([keys]), f"{keys}", pretty_repr(keys)):
+        assert "AKID" in shown
+        assert "s3cret" not in shown
 
 
 # --- container --------------------------------------------------------------------------------------------------------

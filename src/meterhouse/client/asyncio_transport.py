@@ -12,7 +12,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
 from meterhouse.client.errors import AnswerTimeoutError, ConnectError, ConnectionLostError, TransportError
-from meterhouse.client.socket_transport import check_tunnel, tls_context
 from meterhouse.client.transport import (
     Address,
     AnswerReader,
@@ -104,6 +103,8 @@ class AsyncSocketTransport:
         place = address if proxy is None else proxy.address
         secure = address.scheme == "https"
         if secure and self._tls is None:
+            from meterhouse.client.socket_transport import tls_context  # noqa: PLC0415 - only where it is used
+
             self._tls = tls_context(self._options)
         tls = self._tls if secure and proxy is None else None
         _, connection = await loop.create_connection(
@@ -247,6 +248,8 @@ class _Connection(asyncio.BufferedProtocol):
 
     async def tunnel(self, address: Address, proxy: Proxy) -> None:
         """Asks the proxy for a connection to the address. The caller bounds the time."""
+        from meterhouse.client.socket_transport import check_tunnel  # noqa: PLC0415 - only where it is used
+
         self._tunnel_head = bytearray()
         await self._write(tunnel_bytes(address, proxy))
         self._waiting = None

@@ -37,7 +37,7 @@ MOST_BYTES: Final = 1_000_000
 ENVELOPE_BYTES: Final = 400
 """More than what is around the records in a body."""
 
-_PLACE: Final = re.compile(r"\busageRecords\.(\d{1,2})\.member\b")
+_PLACE: Final = r"\busageRecords\.(\d{1,2})\.member\b"
 
 
 class Pending(Struct, eq=False, gc=False):
@@ -131,7 +131,7 @@ class Group:
             self._settled += 1
             self._refused += 1
             return members[0]
-        named = {int(place) - 1 for place in _PLACE.findall(error.message)}
+        named = {int(place) - 1 for place in re.findall(_PLACE, error.message)}
         if self._is_mixed and isinstance(error, InvalidLicenseException) and len(set(map(_license, members))) > 1:
             self.add(members)
         elif named and max(named) < len(members):

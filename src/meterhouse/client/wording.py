@@ -5,11 +5,11 @@ sums. What a seller says over and over (customers, licenses, dimensions) is judg
 done for each record of each call.
 """
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from re import compile as compiled
 from typing import Any, Final, NamedTuple, NoReturn, get_args
 
 import msgspec
@@ -95,8 +95,9 @@ def constraint(annotated: Any) -> Callable[[str | None], bool]:
     """Whether a text keeps to the constraints that a shape's type has beside it; None always does."""
     meta = get_args(annotated)[1]
     least, most = meta.min_length or 0, meta.max_length or sys.maxsize
-    fits = compiled((meta.extra or {})["pattern"].removesuffix("$")).fullmatch
-    return lambda text: text is None or (least <= len(text) <= most and fits(text) is not None)
+    pattern = (meta.extra or {})["pattern"].removesuffix("$")
+    # Compiled by `re` when it is first needed: not every program names customers in every way.
+    return lambda text: text is None or (least <= len(text) <= most and re.fullmatch(pattern, text) is not None)
 
 
 _CONSTRAINTS: Final = (
