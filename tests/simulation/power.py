@@ -8,9 +8,14 @@ durable, and a write changes no bytes beside its own.
 
 The disk can also fail: a call is refused with an error of the test's choice. A sync that fails makes nothing durable,
 and what it should have made durable no later sync will (so do Linux's files), although it can still be read.
+
+Threads may use a disk together, and even a file: a sync makes durable what was written before it began, no more; and
+that one failed is told, at its next sync, to everybody who had the file open (as Linux does), for it may have been
+their writes that are lost.
 """
 
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -33,13 +38,32 @@ class Contents:
     def __init__(self) -> None:
         self.durable = b""
         self.since: list[Write] = []
+        self.settled = 0
+        """How many writes are no longer in `since`."""
         self.ever_synced = False
+        self.failed_syncs = 0
 
-    def sync(self) -> None:
-        """Makes all of it durable."""
-        self.durable = _applied(self.durable, self.since)
-        self.since = []
+    @property
+    def written(self) -> int:
+        """How many writes there ever were."""
+        return self.settled + len(self.since)
+
+    def sync(self, written: int) -> None:
+        """Makes the first so many of all writes durable."""
+        self.durable = _applied(self.durable, self.since[: max(0, written - self.settled)])
+        self._settle(written)
         self.ever_synced = True
+
+    def lose(self, written: int) -> None:
+        """Gives up what a sync should have made durable."""
+        self._settle(written)
+        self.failed_syncs += 1
+
+    def _settle(self, written: int) -> None:
+        """Another sync may have ended meanwhile that began later."""
+        count = max(0, written - self.settled)
+        del self.since[:count]
+        self.settled += count
 
 
 class Picture(NamedTuple):
@@ -69,15 +93,19 @@ class Disk:
         self.name = name
         self.files: dict[str, Contents] = {}
         self.on_step: Callable[[], None] = lambda: None
-        """Called after every change of any file."""
+        """Called after every change of any file, in the thread that made it."""
         self.refuse: Callable[[str, str], apsw.Error | None] = lambda _operation, _name: None
         """Asked before every write, sync and cut: the error that it shall end with, or None."""
         self.read_only = False
+        self.lock = threading.Lock()
+        """Held while what is known of a file changes."""
         self._system = _System(self)
 
     def picture(self) -> Picture:
         """The disk as it is now."""
-        return Picture({name: (file.durable, list(file.since), file.ever_synced) for name, file in self.files.items()})
+        with self.lock:
+            files = self.files.items()
+            return Picture({name: (file.durable, list(file.since), file.ever_synced) for name, file in files})
 
     def resume(self, picture: Picture) -> None:
         """Goes on from a picture: what was not synced then is not durable now either."""
@@ -103,7 +131,8 @@ class _System(apsw.VFS):
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802 - SQLite's name
         super().xDelete(filename, syncdir)
-        self._disk.files.pop(Path(filename).name, None)
+        with self._disk.lock:
+            self._disk.files.pop(Path(filename).name, None)
         self._disk.on_step()
 
 
@@ -113,28 +142,40 @@ class _File(apsw.VFSFile):
         path = name.filename() if isinstance(name, apsw.URIFilename) else name
         self._disk = disk
         self._name = Path(path).name if path else ""  # a temporary file has no name, and need not survive
-        self._contents = disk.files.setdefault(self._name, Contents()) if self._name else Contents()
+        with disk.lock:
+            self._contents = disk.files.setdefault(self._name, Contents()) if self._name else Contents()
+        self._failed_syncs = self._contents.failed_syncs
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name
         self._allowed("write")
         super().xWrite(data, offset)
-        self._contents.since.append(Write(offset, bytes(data)))
+        with self._disk.lock:
+            self._contents.since.append(Write(offset, bytes(data)))
         self._disk.on_step()
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802 - SQLite's name
         self._allowed("cut")
         super().xTruncate(newsize)
-        self._contents.since.append(Write(newsize, None))
+        with self._disk.lock:
+            self._contents.since.append(Write(newsize, None))
         self._disk.on_step()
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
+        with self._disk.lock:
+            written, failed_syncs = self._contents.written, self._contents.failed_syncs
+        if failed_syncs > self._failed_syncs:
+            self._failed_syncs = failed_syncs
+            raise apsw.IOError("another's sync of this file failed")
         try:
             self._allowed("sync")
         except apsw.Error:
-            self._contents.since = []
+            with self._disk.lock:
+                self._contents.lose(written)
+                self._failed_syncs = self._contents.failed_syncs
             raise
         super().xSync(flags)
-        self._contents.sync()
+        with self._disk.lock:
+            self._contents.sync(written)
         self._disk.on_step()
 
     def _allowed(self, operation: str) -> None:

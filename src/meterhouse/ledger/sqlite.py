@@ -1,9 +1,10 @@
 """The embedded engine: one SQLite file.
 
 Theory
-    One thread writes (`sqlite_writer`), one reads (`sqlite_reader`), the event loop waits for both and is stopped by
-    neither. The file is in WAL mode with `synchronous=FULL`: a commit is synced before it is acknowledged, readers see
-    a fixed picture and stop nobody. Turns are gathered (`gather`), so under load one sync serves many.
+    One thread writes (`sqlite_writer`), one reads (`sqlite_reader`), one carries the log over into the file
+    (`sqlite_carrying`); the event loop waits for them and is stopped by none. The file is in WAL mode with
+    `synchronous=FULL`: a commit is synced before it is acknowledged, readers see a fixed picture and stop nobody. Turns
+    are gathered (`gather`), so under load one sync serves many.
 
     Records have time-first integer keys (`sqlite_schema`), so inserts stay at the right edge of their table and cost
     the same at ten million rows as at none. What repeats hour after hour, the series, is stored once.
@@ -38,8 +39,10 @@ from meterhouse.ledger.protocol import (
     Sum,
     View,
 )
+from meterhouse.ledger.sqlite_carrying import Carrier, Carrying
 from meterhouse.ledger.sqlite_file import (
     Lock,
+    connect_to_carry,
     connect_to_read,
     connect_to_write,
     failure_of,
@@ -69,9 +72,9 @@ async def open_sqlite(
     path = place_of_ledger(path)
     lock = Lock(path)
     writing, reading = Worker("meterhouse-ledger-writer"), Worker("meterhouse-ledger-reader")
+    reader, carrier = Reader(partial(connect_to_read, path, vfs)), Carrier(partial(connect_to_carry, path, vfs))
     try:
-        writer = await writing.run(lambda: Writer(partial(connect_to_write, path, vfs)))
-        reader = await reading.run(lambda: Reader(partial(connect_to_read, path, vfs)))
+        writer = await writing.run(lambda: Writer(partial(_connect, path, vfs, (reader, carrier))))
     except BaseException as error:
         await writing.close()
         await reading.close()
@@ -82,7 +85,14 @@ async def open_sqlite(
     gather = partial(
         Gather, group_turns=group_turns, queue_turns=queue_turns, wait_seconds=wait_seconds, on_group=on_group
     )
-    return SqliteLedger(path, lock, writing, writer, reading, reader, gather)
+    return SqliteLedger(path, lock, writing, writer, reading, reader, carrier, gather)
+
+
+def _connect(path: Path, vfs: str, others: Sequence[Reader | Carrier]) -> apsw.Connection:
+    """The writer's connection, made when nobody else has one: `sqlite_carrying` says why."""
+    for other in others:
+        other.close()
+    return connect_to_write(path, vfs)
 
 
 class SqliteLedger:
@@ -96,6 +106,7 @@ class SqliteLedger:
         writer: Writer,
         reading: Worker,
         reader: Reader,
+        carrier: Carrier,
         gather: Callable[..., Gather],
     ) -> None:
         self._path = path
@@ -104,6 +115,14 @@ class SqliteLedger:
         self._writer = writer
         self._reading = reading
         self._reader = reader
+        self._carrier = carrier
+        self._carrying = Worker("meterhouse-ledger-carrier")
+        self._carryings = Carrying(
+            partial(self._carrying.run, carrier.carry),
+            partial(writing.run, writer.carry_rest),
+            partial(writing.run, writer.connect_anew),
+            lambda: writer.log_pages,
+        )
         self._gather = gather(self._keep)
         self._closed = False
 
@@ -162,11 +181,11 @@ class SqliteLedger:
 
     async def change(self, documents: Sequence[Document], *, expected: int) -> int:
         """See `Ledger.change`."""
-        return await self._run(self._writing, partial(self._writer.change, documents, expected))
+        return await self._write(partial(self._writer.change, documents, expected))
 
     async def reset(self) -> None:
         """See `Ledger.reset`."""
-        await self._run(self._writing, self._writer.reset)
+        await self._write(self._writer.reset)
 
     async def close(self) -> None:
         """See `Ledger.close`."""
@@ -174,6 +193,9 @@ class SqliteLedger:
         if self._closed:
             return
         self._closed = True
+        await self._carryings.close()
+        await self._carrying.run(self._carrier.close)
+        await self._carrying.close()
         await self._reading.run(self._reader.close)
         await self._reading.close()
         try:
@@ -183,7 +205,12 @@ class SqliteLedger:
             self._lock.release()
 
     async def _keep(self, turns: Sequence[Turn]) -> Sequence[Verdict]:
-        return await self._run(self._writing, partial(self._writer.keep, turns))
+        return await self._write(partial(self._writer.keep, turns))
+
+    async def _write(self, job: Callable[[], answer_type]) -> answer_type:
+        answer = await self._run(self._writing, job)
+        self._carryings.look()
+        return answer
 
     async def _read(self, job: Callable[[], answer_type]) -> answer_type:
         try:

@@ -27,11 +27,14 @@ PRAGMAS: Final[dict[str, str | int]] = {
     "checkpoint_fullfsync": 1,
     "cache_size": -65_536,  # KiB: the hour being written, with a million series, stays in memory
     "temp_store": "MEMORY",
-    "wal_autocheckpoint": 8000,  # pages, 32 MB: rare enough to cost nothing, small enough to be quick
+    "wal_autocheckpoint": 0,  # the log is carried over by another thread: see `sqlite_carrying`
     "journal_size_limit": 67_108_864,  # bytes: after a burst the log shrinks again
     "trusted_schema": 0,
 }
 """How the writing connection is set, in this order."""
+
+_CARRYING_PRAGMAS: Final = ("synchronous", "fullfsync", "checkpoint_fullfsync")
+"""Those that say how the file is synced when the log is carried over."""
 
 _MEANINGS: Final[Mapping[type[apsw.Error], str]] = {
     apsw.FullError: "the disk is full",
@@ -101,6 +104,7 @@ def connect_to_write(path: Path, vfs: str) -> apsw.Connection:
         _migrate(db, path)
         _carry_over(db)
     except BaseException:
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # see `sqlite_carrying`: what it says of a failure
         db.close(force=True)
         raise
     return db
@@ -110,7 +114,21 @@ def connect_to_read(path: Path, vfs: str) -> apsw.Connection:
     """A read-only connection to a ledger that is open for writing, perhaps in another process; raises `apsw.Error`."""
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs or None)
     db.set_busy_timeout(BUSY_MILLISECONDS)
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     db.pragma("temp_store", "MEMORY")
+    return db
+
+
+def connect_to_carry(path: Path, vfs: str) -> apsw.Connection:
+    """A connection that carries the log over beside the writer's, and syncs as that does; raises `apsw.Error`."""
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs or None)
+    try:
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        for name in _CARRYING_PRAGMAS:
+            db.pragma(name, PRAGMAS[name])
+    except BaseException:
+        db.close(force=True)
+        raise
     return db
 
 

@@ -5,6 +5,7 @@ cannot be begun anew, and other reads wait for the thread. So whatever may be lo
 that says where the next begins.
 """
 
+import threading
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -95,15 +96,19 @@ class HistorySlice(NamedTuple):
 
 
 class Reader:
-    """The reading connection. All methods belong to one thread; they raise `apsw.Error` and `msgspec.MsgspecError`."""
+    """The reading connection. All methods but `close` belong to one thread.
+
+    They raise `apsw.Error` and `msgspec.MsgspecError`.
+    """
 
     def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
         self._connect = connect
-        self._connection: apsw.Connection | None = connect()
+        self._alone = threading.RLock()
+        self._connection: apsw.Connection | None = None
 
     def within_one_transaction(self, read: Callable[[], answer_type]) -> answer_type:
         """What a read of this reader finds, all of it as it was at one moment: rows and series that belong together."""
-        with self._db:
+        with self._alone, self._db:
             found = read()
         return found
 
@@ -188,11 +193,12 @@ class Reader:
         return revision, [Document(*row) for row in rows]
 
     def close(self) -> None:
-        """Lets go of the file; a later read, after an error, connects anew."""
-        db, self._connection = self._connection, None
-        if db is not None:
-            with suppress(apsw.Error):
-                db.close(force=True)
+        """Lets go of the file, behind a read that is under way; any thread may ask for it. A later read connects."""
+        with self._alone:
+            db, self._connection = self._connection, None
+            if db is not None:
+                with suppress(apsw.Error):
+                    db.close(force=True)
 
     @property
     def _db(self) -> apsw.Connection:

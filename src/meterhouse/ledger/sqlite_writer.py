@@ -4,7 +4,8 @@ A group is one transaction: BEGIN IMMEDIATE, read, judge, append, COMMIT with it
 besides (partitions, series and their numbers, the revision) is kept in memory as it stands *after* the transaction in
 hand; so whenever one fails, all of it is forgotten and read again, and memory and file cannot part.
 
-After an error of the database the connection too is given up and made anew by the next job. So the engine recovers by
+After an error of the database the connection too is given up and made anew by the next job, and with it those of the
+other threads (`connect` sees to that; why, `sqlite_carrying` says). So the engine recovers by
 itself as soon as the disk has room again; and where a COMMIT failed without saying whether it was done, the new
 connection sees what is there. Nothing of a failed group was acknowledged, whichever it is (promise 1 holds both ways).
 """
@@ -34,7 +35,7 @@ from meterhouse.core.usage import (
 from meterhouse.ledger.gather import Unfit
 from meterhouse.ledger.judge import Judged, Sight, Turn, Verdict, judge
 from meterhouse.ledger.packing import pack
-from meterhouse.ledger.protocol import Document, Stale
+from meterhouse.ledger.protocol import CannotOpen, Document, Stale
 from meterhouse.ledger.sqlite_rows import Rows, fetch
 from meterhouse.ledger.sqlite_schema import POSITION_BITS, SERIES_BITS
 
@@ -110,6 +111,7 @@ class Writer:
         self._connect = connect
         self._series_kept = series_kept
         self._db: apsw.Connection | None = None
+        self._log_pages = 0
         self._next_partition = 1
         self._next_series = 1
         self._forget()
@@ -146,10 +148,30 @@ class Writer:
                 db.execute(f"DELETE FROM {table}")  # noqa: S608 - the names stand above
         self._forget()
 
-    def close(self) -> None:
-        """Lets go of the file."""
+    @property
+    def log_pages(self) -> int:
+        """How long the log is, in pages, behind the last commit; may be asked from any thread."""
+        return self._log_pages
+
+    def carry_rest(self) -> None:
+        """Carries over what is left of the log (`sqlite_carrying`)."""
+        if self._db is not None:
+            self._db.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def connect_anew(self) -> None:
+        """Does so, and has all of the log carried over. If that fails, the next group tells, or finds it mended."""
+        self._forget()
         if self._db is not None:
             self._let_go(self._db)
+        with suppress(apsw.Error, CannotOpen):
+            self._ready()
+
+    def close(self) -> None:
+        """Lets go of the file, and leaves it without a log."""
+        db, self._db = self._db, None
+        if db is not None:
+            with suppress(apsw.Error):  # what cannot be carried over stays in the log, for the next to open the file
+                db.close(force=True)
 
     @contextmanager
     def _transaction(self) -> Iterator[apsw.Connection]:
@@ -165,9 +187,14 @@ class Writer:
     def _ready(self) -> apsw.Connection:
         if self._db is None:
             self._db = self._connect()
+            self._db.set_wal_hook(self._logged)
         if not self._remembers:
             self._remember(self._db)
         return self._db
+
+    def _logged(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
 
     def _give_up(self, error: BaseException) -> None:
         """Forgets what the failed transaction may have taught; and the connection, unless the fault is a turn's own."""
@@ -186,9 +213,8 @@ class Writer:
 
     def _let_go(self, db: apsw.Connection) -> None:
         self._db = None
-        with suppress(
-            apsw.Error
-        ):  # what cannot be carried over from the log stays there, for the next to open the file
+        with suppress(apsw.Error):
+            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # see `sqlite_carrying`: what it says of a failure
             db.close(force=True)
 
     def _forget(self) -> None:
