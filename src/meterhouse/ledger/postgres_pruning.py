@@ -4,6 +4,7 @@ A batch locks its partition's head as a turn does, and moves its version: a serv
 owner finds that, and reads again. Turns of the partition wait for a batch as they wait for each other's groups.
 """
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
@@ -21,7 +22,7 @@ from meterhouse.ledger.postgres_statements import (
     LOCK_HEAD,
     OLD_RECORDS,
     PARTITION_NUMBERS,
-    PUT_ROWS,
+    PUT_ROW,
     REMOVE_RECORDS,
     ROWS_AT,
 )
@@ -107,25 +108,29 @@ class PrunablePostgres:
                 found = await db.fetch(OLD_RECORDS, number, *after, hour, BATCH_RECORDS)
                 if not found:
                     return None, 0
-                rows = sorted({position for *_, position in found if position <= last})
-                return tuple(found[-1][:2]), await _strip_rows(db, number, rows, hour) if rows else 0
+                rows = sorted({position for *_, position, dimension in found if dimension and position <= last})
+                ended = max((of_hour, series) for of_hour, series, *_ in found)
+                return ended, await _strip_rows(db, number, rows, hour) if rows else 0
 
         return await _run(self._writing, remove)
 
 
 async def _strip_rows(db: Connection, number: int, rows: Sequence[int], hour: int) -> int:
-    bodies: list[tuple[int, bytes]] = []
-    keys: list[tuple[int, int]] = []
+    bodies: list[tuple[int, int, bytes]] = []
+    of_hours: defaultdict[int, list[int]] = defaultdict(list)
     for position, body in await db.fetch(ROWS_AT, number, rows):
         stripped, removed = strip(unpack(body), hour)
-        bodies.append((position, stripped))
-        keys += removed
-    done = await db.execute(REMOVE_RECORDS, number, *zip(*keys, strict=True))
-    if done != f"DELETE {len(keys)}":
-        raise LedgerFailure(f"records and journal do not agree: {len(keys)} records, and {done}")
-    await db.execute(PUT_ROWS, number, *zip(*bodies, strict=True))
-    await db.execute(COUNT_DOWN, number, len(keys))
-    return len(keys)
+        bodies.append((number, position, stripped))
+        for of_hour, series in removed:
+            of_hours[of_hour].append(series)
+    for of_hour, numbers in sorted(of_hours.items()):
+        done = await db.execute(REMOVE_RECORDS, number, of_hour, sorted(numbers))
+        if done != f"DELETE {len(numbers)}":
+            raise LedgerFailure(f"the journal has {len(numbers)} records of an hour, and the table answered {done}")
+    await db.executemany(PUT_ROW, bodies)
+    count = sum(map(len, of_hours.values()))
+    await db.execute(COUNT_DOWN, number, count)
+    return count
 
 
 async def _run(connections: Connections, call: Callable[[Connection], Awaitable[answer_type]]) -> answer_type:

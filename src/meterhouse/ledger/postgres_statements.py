@@ -149,20 +149,17 @@ WHERE partition = $1"""
 # Pruning: old records leave, batch by batch, under the lock of their partition
 
 OLD_RECORDS: Final = """
-SELECT u.hour, u.series, u.position FROM usage_records u
-JOIN series s ON s.partition = $1 AND s.series = u.series
-WHERE u.partition = $1 AND (u.hour, u.series) > ($2, $3) AND u.hour < $4 AND s.dimension <> ''
-ORDER BY u.hour, u.series LIMIT $5"""
+SELECT o.hour, o.series, o.position, one.dimension FROM (
+  SELECT u.hour, u.series, u.position FROM usage_records u
+  WHERE u.partition = $1 AND (u.hour, u.series) > ($2, $3) AND u.hour < $4 ORDER BY u.hour, u.series LIMIT $5
+) o
+CROSS JOIN LATERAL (SELECT s.dimension FROM series s WHERE s.partition = $1 AND s.series = o.series LIMIT 1) one"""
 ROWS_AT: Final = """
 SELECT one.position, one.body FROM unnest($2::bigint[]) AS k(position) CROSS JOIN LATERAL (
   SELECT j.position, j.body FROM journal j WHERE j.partition = $1 AND j.position = k.position LIMIT 1
 ) one"""
-REMOVE_RECORDS: Final = """
-DELETE FROM usage_records u USING unnest($2::int[], $3::bigint[]) AS k(hour, series)
-WHERE u.partition = $1 AND u.hour = k.hour AND u.series = k.series"""
-PUT_ROWS: Final = """
-UPDATE journal j SET body = k.body FROM unnest($2::bigint[], $3::bytea[]) AS k(position, body)
-WHERE j.partition = $1 AND j.position = k.position"""
+REMOVE_RECORDS: Final = "DELETE FROM usage_records WHERE partition = $1 AND hour = $2 AND series = ANY($3::bigint[])"
+PUT_ROW: Final = "UPDATE journal SET body = $3 WHERE partition = $1 AND position = $2"
 COUNT_DOWN: Final = "UPDATE partition_heads SET version = version + 1, records = records - $2 WHERE partition = $1"
 CLAIMS_OF_KIND: Final = """
 SELECT l.key, l.value FROM claims l WHERE l.partition = $1 AND l.kind = $2 AND l.key > $3 ORDER BY l.key LIMIT $4"""
@@ -186,7 +183,7 @@ TURN_STATEMENTS: Final = (
     OLD_RECORDS,
     ROWS_AT,
     REMOVE_RECORDS,
-    PUT_ROWS,
+    PUT_ROW,
     COUNT_DOWN,
     CLAIMS_OF_KIND,
     FORGET_CLAIMS,
