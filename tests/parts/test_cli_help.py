@@ -126,7 +126,9 @@ def test_the_list_of_commands_says_what_each_is_for(capsys: pytest.CaptureFixtur
     [
         (["agrement", "list"], 'Unknown command "agrement". Did you mean "agreement"?'),
         (["agreement", "lst"], 'Unknown command "lst". Did you mean "list"?'),
-        (["agreement", "show"], 'Command "agreement show" parameter --agreement requires an argument.'),
+        (["agreement", "show"], "agreement show needs AGREEMENT; see meterhouse agreement show --help."),
+        (["prune"], "prune needs --before; see meterhouse prune --help."),
+        (["product", "update", "p"], "Nothing is to be replaced: give a FILE"),
         (["agreement", "list", "more"], '"more" is more than this command takes'),
         (["agreement", "list", "--lmit", "3"], "Unknown option: --lmit. Did you mean --limit?"),
         (["agreement", "list", "--limit", "few"], 'Invalid value for --limit: unable to convert "few" into int.'),

@@ -24,13 +24,14 @@ from meterhouse.core.moment import datetime_of, rfc3339
         ("2026-11-30 23:59:59", "2026-11-30T23:59:59Z"),
         ("2026-11-30 23:59", "2026-11-30T23:59:00Z"),
         (" 2026-11-30 ", "2026-11-30T00:00:00Z"),
+        ("2026-11", "2026-11-01T00:00:00Z"),
         ("2026-11-30T23:59:59.000001Z", "2026-11-30T23:59:59.000001Z"),
         ("2026-11-30T23:59:59+01:00", "2026-11-30T23:59:59+01:00"),
         ("2026-11-30T23:59:59-05:30", "2026-11-30T23:59:59-05:30"),
     ],
 )
 def test_a_time_is_read(text: str, instant: str) -> None:
-    """A time may be written as RFC 3339, as the tables have it, or as a day; without an offset it is UTC."""
+    """A time may be written as RFC 3339, as the tables have it, or as a day or month; without an offset it is UTC."""
     assert instant_of(text) == instant
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import Final
 
-from cyclopts import App, CycloptsError, Group, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Group, MissingArgumentError, UnusedCliTokensError
 from cyclopts.config import Env
 
 from meterhouse import __version__
@@ -85,6 +85,8 @@ def run(arguments: Sequence[str]) -> int:
         app(arguments)
     except UnusedCliTokensError as error:
         return _told(_superfluous(error.unused_tokens or []), 2)
+    except MissingArgumentError as error:
+        return _told(_missing(error), 2)
     except CycloptsError as error:
         return _told(str(error), 2)
     except CommandFailed as failure:
@@ -113,6 +115,16 @@ def _open_standard_streams() -> None:
 
 _STANDARD_ERROR: Final = 2
 """The highest descriptor of the three standard streams."""
+
+
+def _missing(error: MissingArgumentError) -> str:
+    """What was not typed, as --help names it; a flag without its value is told by the library."""
+    argument = error.argument
+    if argument is None or argument.tokens or error.keyword is not None:
+        return str(error)
+    name = argument.name.removeprefix("--").upper() if argument.field_info.is_positional else argument.name
+    command = " ".join(error.command_chain or ())
+    return f"{command} needs {name}; see meterhouse {command} --help."
 
 
 def _superfluous(words: Sequence[str]) -> str:

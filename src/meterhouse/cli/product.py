@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 
 from meterhouse.cli.asking import FIRST_PART, HERE, Part, Server
 from meterhouse.cli.calling import path_of
+from meterhouse.cli.failure import CommandFailed
 from meterhouse.cli.telling import Column, count, instant, money, plain, tell, tell_table
 from meterhouse.cli.typed import Words, one_of, read_one
 from meterhouse.core.catalog import DryRun, IdenticalRepeat, ProductType, WindowEdge
@@ -145,6 +146,8 @@ def update(
     }
     members = {} if file is None else read_one(file, "products")
     members.update({name: value for name, value in given.items() if value is not None})
+    if not members:
+        raise CommandFailed("Nothing is to be replaced: give a FILE, or members such as --name.", 2)
     server.tell(_tell, "PATCH", path_of("products", code), body=members)
 
 

@@ -17,6 +17,7 @@ from meterhouse.cli.failure import CommandFailed
 STANDARD_INPUT: Final = Path("-")
 
 _UTC: Final = re.compile(r" ?(?:UTC|Z)$", re.IGNORECASE)
+_MONTH: Final = re.compile(r"[0-9]{4}-[0-9]{2}")
 _SPAN: Final = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[wdhms])+")
 _SPAN_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([wdhms])")
 _SECONDS: Final = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -25,10 +26,13 @@ _SECONDS: Final = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 def instant_of(text: str) -> str:
     """RFC 3339 of a time as people write it, and as the tables have it; one without an offset is UTC.
 
+    A day or a month alone is its first instant.
+
     ValueError, one sentence, for what is no time.
     """
     try:
-        moment = datetime.fromisoformat(_UTC.sub("+00:00", text.strip()))
+        written = _UTC.sub("+00:00", text.strip())
+        moment = datetime.fromisoformat(f"{written}-01" if _MONTH.fullmatch(written) else written)
     except ValueError:
         raise ValueError(f'"{text}" is no time, such as 2026-11-30T23:59:59Z or 2026-11-30.') from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat().replace("+00:00", "Z")
