@@ -18,7 +18,7 @@ from meterhouse.core.call import Attestation, Call, Following, Signer
 from meterhouse.core.catalog import Catalog, Platform
 from meterhouse.core.outcome import Fault, FaultCode
 from meterhouse.core.profile import NEWEST
-from meterhouse.core.shapes import MeterUsageRequest, RegisterUsageRequest, RegisterUsageResult
+from meterhouse.core.shapes import Answer, MeterUsageRequest, RegisterUsageRequest, RegisterUsageResult
 from meterhouse.core.usage import timestamp_of
 from meterhouse.ledger.protocol import Ledger
 from meterhouse.service.house import House
@@ -49,6 +49,9 @@ class Occasion:
 
     request_id = "request"
     received_micros = 0
+
+    def answered(self, answer: Answer) -> None:
+        """Not of interest before the turn is over."""
 
 
 def ids(count: int) -> Sequence[bytes]:

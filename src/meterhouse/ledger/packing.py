@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from meterhouse.core.moment import HOUR, hour_of
+from meterhouse.core.moment import hour_of
 from meterhouse.core.usage import Allotment, Entry, RecordKey, Series, columns_of
 from meterhouse.ledger.judge import RECORD_ID_BYTES
 from meterhouse.ledger.protocol import Header
@@ -46,7 +46,6 @@ def pack(header: Header, entries: Sequence[Entry], numbers: Sequence[int]) -> by
     columns = columns_of(entries)
     timestamps = columns.timestamps
     first = timestamps[0]
-    as_said = [timestamp // HOUR for timestamp in timestamps]
     hours = [key.hour for key in columns.keys]
     return _encode(
         Body(
@@ -55,10 +54,18 @@ def pack(header: Header, entries: Sequence[Entry], numbers: Sequence[int]) -> by
             [first, *[timestamp - first for timestamp in timestamps[1:]]],
             columns.quantities,
             b"".join(columns.record_ids),
-            None if hours == as_said else hours,
+            None if _as_said(hours, timestamps) else hours,
             columns.allocations,
         )
     )
+
+
+def _as_said(hours: Sequence[int], timestamps: Sequence[int]) -> bool:
+    """Whether each hour is that of its timestamp. Mostly one hour is all there is, and then the ends tell."""
+    first = hours[0]
+    if hours.count(first) == len(hours):
+        return hour_of(min(timestamps)) == first == hour_of(max(timestamps))
+    return all(hour_of(timestamp) == hour for hour, timestamp in zip(hours, timestamps, strict=True))
 
 
 def unpack(body: bytes) -> Body:

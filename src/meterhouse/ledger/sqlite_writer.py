@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import repeat
 from operator import itemgetter
-from typing import Final
+from typing import Final, cast
 
 import apsw
 import msgspec
@@ -90,6 +90,11 @@ _PUT_DOCUMENTS: Final = Rows(
 _USAGE_TABLES: Final = ("usage_records", "claims", "journal", "series", "partitions")
 
 
+_Numbered = Mapping[int, Sequence[int]]
+"""The numbers of the series of keys, by the identity of the list of keys that a turn named: mostly that list is
+what is kept, and its numbers need not be looked for twice."""
+
+
 class _Known:
     """What is known of a partition. The numbers of its series are in two generations: see `Writer._number`."""
 
@@ -122,8 +127,9 @@ class Writer:
         try:
             with self._transaction() as db:
                 self._make_room()
-                judged = judge(turns, self._look(db, turns), self._revision)
-                self._append(db, judged)
+                sights, numbered = self._look(db, turns)
+                judged = judge(turns, sights, self._revision)
+                self._append(db, judged, numbered)
         except _UNFIT as error:
             raise Unfit from error
         return judged.verdicts
@@ -237,29 +243,33 @@ class Writer:
 
     # What a group will look at
 
-    def _look(self, db: apsw.Connection, turns: Sequence[Turn]) -> dict[Partition, Sight]:
+    def _look(self, db: apsw.Connection, turns: Sequence[Turn]) -> tuple[dict[Partition, Sight], _Numbered]:
         sights: dict[Partition, Sight] = {}
         looks: dict[Partition, list[RecordKey]] = {}
         forms = self._forms(turns)
         claims: list[tuple[int, str, str]] = []
+        lists: list[tuple[Partition, Sequence[RecordKey], int]] = []
         for partition, keys, _, _ in turns:
             known = self._partitions.get(partition)
             if known is None:  # nothing was ever kept there, so there is nothing to find
                 sights[partition] = Sight(0, {}, {}, both_forms=forms[partition] == BOTH_FORMS)
                 continue
             look = looks.setdefault(partition, [])
+            lists.append((partition, keys.records, len(look)))
             look.extend(keys.records)
             if forms[partition] == BOTH_FORMS:
                 look.extend(self._worth_reading(known, keys.rivals))
             claims.extend([(known.id, kind, name) for kind, name in keys.claims])
-        records = self._find_records(db, looks)
+        numbers = {partition: self._numbers_kept(db, partition, look) for partition, look in looks.items()}
+        records = self._find_records(db, looks, numbers)
         made = self._find_claims(db, claims)
         for partition in looks:
             known = self._partitions[partition]
             both_forms = forms[partition] == BOTH_FORMS
             kept, claimed = records.get(known.id, {}), made.get(known.id, {})
             sights[partition] = Sight(known.position, kept, claimed, both_forms=both_forms)
-        return sights
+        numbered = {id(keys): numbers[partition][at : at + len(keys)] for partition, keys, at in lists}
+        return sights, cast("_Numbered", {each: found for each, found in numbered.items() if None not in found})
 
     def _forms(self, turns: Sequence[Turn]) -> dict[Partition, int]:
         """The forms that each partition has seen, together with those that the group names."""
@@ -275,20 +285,17 @@ class Writer:
         return [rival for rival in rivals if known.forms & (BY_LICENSE if rival.series.license else BY_PRODUCT)]
 
     def _find_records(
-        self, db: apsw.Connection, looks: Mapping[Partition, Sequence[RecordKey]]
+        self,
+        db: apsw.Connection,
+        looks: Mapping[Partition, Sequence[RecordKey]],
+        series: Mapping[Partition, Sequence[int | None]],
     ) -> dict[int, dict[RecordKey, Kept]]:
         """What is kept under keys, by the numbers of their partitions."""
-        numbers: list[int] = []
-        for partition, keys in looks.items():
-            known = self._partitions[partition]
-            series = self._numbers(known, keys)
-            if None in series:
-                self._look_up_series(db, known, {key.series for key in keys})
-                series = self._numbers(known, keys)
-            numbers += [
-                NOWHERE if number is None else (key.hour << SERIES_BITS) | number
-                for key, number in zip(keys, series, strict=True)
-            ]
+        numbers = [
+            NOWHERE if number is None else (key.hour << SERIES_BITS) | number
+            for partition, keys in looks.items()
+            for key, number in zip(keys, series[partition], strict=True)
+        ]
         found = fetch(db, _FIND_RECORDS, (apsw.carray(array("q", numbers)),)) if numbers else []
         records: dict[int, dict[RecordKey, Kept]] = {}
         if found:
@@ -308,6 +315,17 @@ class Writer:
         return made
 
     # Series and their numbers
+
+    def _numbers_kept(
+        self, db: apsw.Connection, partition: Partition, keys: Sequence[RecordKey]
+    ) -> Sequence[int | None]:
+        """The numbers of the series of keys, None where a series is not kept yet."""
+        known = self._partitions[partition]
+        numbers = self._numbers(known, keys)
+        if None in numbers:
+            self._look_up_series(db, known, {key.series for key in keys})
+            numbers = self._numbers(known, keys)
+        return numbers
 
     def _numbers(self, known: _Known, keys: Iterable[RecordKey]) -> list[int | None]:
         """The numbers of the series of keys, None where one is not in memory.
@@ -343,7 +361,7 @@ class Writer:
 
     # What a group keeps
 
-    def _append(self, db: apsw.Connection, judged: Judged) -> None:
+    def _append(self, db: apsw.Connection, judged: Judged, numbered: _Numbered) -> None:
         if not judged.rows and not judged.claims:
             return
         series: list[tuple[int | str, ...]] = []
@@ -355,7 +373,7 @@ class Writer:
             known.position = position
             columns = columns_of(entries)
             known.records += len(columns)
-            numbers = self._numbers_for(known, columns.keys, series)
+            numbers = numbered.get(id(columns.keys)) or self._numbers_for(known, columns.keys, series)
             places = [(key.hour << SERIES_BITS) | number for key, number in zip(columns.keys, numbers, strict=True)]
             records += zip(places, columns.quantities, columns.record_ids, repeat(position))
             journal.append(

@@ -35,7 +35,7 @@ from meterhouse.service.house import House
 from meterhouse.service.operations import Operation
 from meterhouse.service.signs_of_life import SignsOfLife
 from meterhouse.service.striking import Striking
-from meterhouse.wire.codec import decode, encode
+from meterhouse.wire.codec import decode
 from meterhouse.wire.faults import body_of, status_of
 
 Scope = MutableMapping[str, Any]
@@ -125,7 +125,8 @@ class App:
         `body` is None where it was too large to be read.
         """
         begun = time.perf_counter()
-        arrival = Arrival(scope["headers"], scope["query_string"], self._request_ids.text(), real_now_micros())
+        hidden = self._edge.profile.hidden
+        arrival = Arrival(scope["headers"], scope["query_string"], self._request_ids.text(), real_now_micros(), hidden)
         arrival.body = body
         outcome, response = await self._outcome(arrival)
         operation = UNNAMED if arrival.operation is None else arrival.operation.name
@@ -191,7 +192,7 @@ class App:
             following = await struck.follow(question_of(operation.name, call.request), partial(self._follow, arrival))
         else:
             following = await self._follow(arrival)
-        return encode(following.answer, self._edge.profile.hidden)
+        return arrival.body_of(following.answer)
 
     async def _follow(self, arrival: Arrival, left_out: Sequence[int] = ()) -> Following:
         """What follows from a request, judged anew each time the catalog has moved meanwhile."""
@@ -215,8 +216,7 @@ class App:
             gate(self._edge, arrival)
         assert arrival.operation is not None, "a gate found it"
         assert arrival.body is not None, "a gate saw it"
-        hidden = self._edge.profile.hidden
-        arrival.request = await asyncio.to_thread(decode, arrival.body, arrival.operation.request, hidden)
+        arrival.request = await asyncio.to_thread(decode, arrival.body, arrival.operation.request, arrival.hidden)
 
     def _judge(self, arrival: Arrival) -> tuple[Operation, Call[Any]]:
         """The request behind the gates, its form and constraints checked."""
@@ -226,7 +226,7 @@ class App:
         assert arrival.body is not None, "a gate saw it"
         profile = self._edge.profile
         if arrival.request is None:
-            arrival.request = decode(arrival.body, arrival.operation.request, profile.hidden)
+            arrival.request = decode(arrival.body, arrival.operation.request, arrival.hidden)
         call = Call(arrival.request, arrival.signer, arrival.region, profile, self._edge.regions)
         return arrival.operation, call
 

@@ -16,8 +16,10 @@ from meterhouse.core.call import Signer
 from meterhouse.core.catalog import Catalog, Credential, OpenIdentity, Workload
 from meterhouse.core.outcome import Fault, FaultCode
 from meterhouse.core.profile import Profile
+from meterhouse.core.shapes import Answer
 from meterhouse.server.throttle import Throttle
 from meterhouse.service.operations import OPERATIONS, Operation
+from meterhouse.wire.codec import encode
 from meterhouse.wire.keys import SigningCredentials
 from meterhouse.wire.policy import access_denied, policy_of
 from meterhouse.wire.signature import SignedRequest, read_key_and_region, read_signature, sha256_hex
@@ -58,9 +60,12 @@ class Arrival:
     """A request as it came, and what the gates found out about it."""
 
     __slots__ = (
+        "_said",
+        "_written",
         "admitted",
         "body",
         "headers",
+        "hidden",
         "operation",
         "policy",
         "query",
@@ -72,13 +77,22 @@ class Arrival:
     )
 
     def __init__(
-        self, headers: Sequence[tuple[bytes, bytes]], query: bytes, request_id: str, received_micros: int
+        self,
+        headers: Sequence[tuple[bytes, bytes]],
+        query: bytes,
+        request_id: str,
+        received_micros: int,
+        hidden: frozenset[str] = frozenset(),
     ) -> None:
         self.headers = headers
         self.query = query
         self.request_id = request_id
         self.received_micros = received_micros
         """Real time."""
+        self.hidden = hidden
+        """The members that the profile hides, by their names on the wire."""
+        self._said: Answer | None = None
+        self._written = b""
         self.body: bytes | None = None
         """None where it was too large to be read."""
         self.operation: Operation | None = None
@@ -90,6 +104,14 @@ class Arrival:
         """Whether the throttle has let it through: it counts once, however often it is judged."""
         self.request: Struct | None = None
         """What the body says, once the gates have let it be read: that once, however often it is judged."""
+
+    def answered(self, answer: Answer) -> None:
+        """Writes the answer down as soon as it follows: a group of turns later it is out of the processor's caches."""
+        self._said, self._written = answer, encode(answer, self.hidden)
+
+    def body_of(self, answer: Answer) -> bytes:
+        """The body of the answer that counts in the end, which mostly has been written already."""
+        return self._written if answer is self._said else encode(answer, self.hidden)
 
 
 def check_size(_edge: Edge, arrival: Arrival) -> None:

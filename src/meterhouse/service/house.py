@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from meterhouse.core.call import Attestation, Call, Following, RecordIds
 from meterhouse.core.catalog import Catalog
-from meterhouse.core.shapes import RegisterUsageResult
+from meterhouse.core.shapes import Answer, RegisterUsageResult
 from meterhouse.ledger.protocol import Decision, Header, Keys, Ledger, View
 from meterhouse.service.faults import plan_leaving_out
 from meterhouse.service.operations import Operation
@@ -28,6 +28,12 @@ class Occasion(Protocol):
     @property
     def received_micros(self) -> int:
         """When it was received, by real time."""
+
+    def answered(self, answer: Answer) -> None:
+        """Told the answer as soon as it follows, inside the turn, while all it is made of is still at hand.
+
+        Perhaps in another thread and perhaps more than once: what the call itself gives back is what counts.
+        """
 
 
 Attest = Callable[[Attestation], Awaitable[RegisterUsageResult]]
@@ -90,7 +96,7 @@ class House:
         decision = await self.ledger.turn(
             plan.partition,
             Keys(plan.records, plan.claims, plan.rivals, plan.forms),
-            _decide(plan.follow, self._record_ids, header),
+            _decide(plan.follow, self._record_ids, header, occasion),
             revision=self.catalog.revision,
         )
         following = decision.answer
@@ -101,10 +107,11 @@ class House:
 
 
 def _decide(
-    follow: Callable[[View, RecordIds], Following], record_ids: RecordIds, header: Header
+    follow: Callable[[View, RecordIds], Following], record_ids: RecordIds, header: Header, occasion: Occasion
 ) -> Callable[[View], Decision]:
     def decide(view: View) -> Decision:
         following = follow(view, record_ids)
+        occasion.answered(following.answer)
         return Decision(following, following.entries, following.claims, header if following.keeps else None)
 
     return decide

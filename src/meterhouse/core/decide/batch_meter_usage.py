@@ -16,8 +16,11 @@ the second is judged as if it had been sent later.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import reduce
 from itertools import repeat
-from operator import attrgetter
+from operator import attrgetter, or_
+from sys import intern
 from typing import Final, NamedTuple, overload
 
 from msgspec import Struct
@@ -25,7 +28,7 @@ from msgspec import Struct
 from meterhouse.core.allocations import allocation_breach, allotments, tag_breach
 from meterhouse.core.call import Call, DoubleBilling, Following, Plan, RecordIds, Refusal, View, answered
 from meterhouse.core.catalog import Agreement, Catalog, IdenticalRepeat, Integration, Product, WindowEdge
-from meterhouse.core.moment import HOUR, SECOND, hour_of
+from meterhouse.core.moment import HOUR, SECOND
 from meterhouse.core.outcome import STATUS_OF_OUTCOME, SUCCESS, FaultCode, Outcome, Step
 from meterhouse.core.profile import Profile
 from meterhouse.core.quantity import MICROS
@@ -56,17 +59,24 @@ from meterhouse.core.window import window_at, window_breach
 
 Said = UsageRecord[Timestamp]
 
-_NEVER: Final = 2**63
+_EVER: Final = -(2**63)
 
 _NAMES: Final = attrgetter("customer_identifier", "customer_aws_account_id", "license_arn", "dimension")
 _FORM: Final = attrgetter("form")
+_IS_STEADY: Final = attrgetter("is_steady")
+_SETTLED: Final = "the latest start of the steady agreements"
+"""Among the notes, beside what names mean: from then on no steady agreement need be asked when it began."""
 
 _OF_REQUEST: Final = (FaultCode.INVALID_PRODUCT_CODE,)
 """What refuses the request as such, so that no record is named."""
 
 
 class Meant(Struct, frozen=True):
-    """Whom and what a record's names mean, for as long as the catalog stays as it is."""
+    """Whom and what a record's names mean, for as long as the catalog stays as it is.
+
+    What most requests look at comes first: there are as many of these as a seller has customers and dimensions, so they
+    are read from memory, not from the processor's caches, a line of 64 bytes at a time.
+    """
 
     refusal: Refusal | None
     """The first that its names alone bring about (its place still to be filled in)."""
@@ -74,17 +84,18 @@ class Meant(Struct, frozen=True):
     product: Product | None = None
     license: Agreement | None = None
     """The agreement named by the record's license, if it names one."""
+    is_steady: bool = False
+    """Whether there is one agreement and nothing that could end it but a change of the catalog: from its start on, all
+    usage is taken. Else the agreements are asked."""
+    since_micros: int = 0
+    """When that agreement began."""
+    form: int = BY_PRODUCT
+    """Which of the two forms of naming usage it is."""
     agreements: tuple[Agreement, ...] = ()
     """Those that may take the usage, in the order in which they are tried."""
     suspended: bool = False
     rivals: tuple[Series, ...] = ()
     """The same usage under the other form of naming it."""
-    steady_since_micros: int = _NEVER
-    """When usage began to be taken, where there is one agreement and nothing that could end it but a change of the
-    catalog; from then on all usage from `steady_from_micros` is taken. Else never, and the agreements are asked."""
-    steady_from_micros: int = _NEVER
-    form: int = BY_PRODUCT
-    """Which of the two forms of naming usage it is."""
 
 
 class _Judged(NamedTuple):
@@ -102,6 +113,8 @@ class _Judged(NamedTuple):
     subscribed: Sequence[bool]
     doubtful: Sequence[int]
     """The places of those outside their license's period: refused, unless they are kept already."""
+    forms: AbstractSet[int]
+    """In which the records name what was used."""
 
 
 def plan_batch_meter_usage(call: Call[BatchMeterUsageRequest[Timestamp]], catalog: Catalog, now_micros: int) -> Plan:
@@ -109,9 +122,9 @@ def plan_batch_meter_usage(call: Call[BatchMeterUsageRequest[Timestamp]], catalo
     records = call.request.usage_records
     if not records:
         return answered(BatchMeterUsageResult([], []))
-    meanings, known = _meanings(call, catalog)
-    product = next((one.product for one in meanings if one.product is not None), None)
-    first, judged = _judge_records(call, meanings, product, now_micros, known=known)
+    meanings = _meanings(call, catalog)
+    product = next((one.product for one in meanings.each if one.product is not None), None)
+    first, judged = _judge_records(call, meanings, product, now_micros)
     if first is not None and first.step < Step.LICENSE_PERIOD:
         raise first.fault()
     assert product is not None, "a batch whose product is unknown has been refused"
@@ -121,10 +134,8 @@ def plan_batch_meter_usage(call: Call[BatchMeterUsageRequest[Timestamp]], catalo
     def follow(view: View, record_ids: RecordIds) -> Following:
         return _follow(judged, first, product.identical_repeat, view, record_ids)
 
-    forms = 0
-    for form in set(map(_FORM, meanings)):
-        forms |= form
-    return Plan(follow, Partition(call.region, product.code), judged.keys, rivals=_Rivals(judged), forms=forms)
+    partition = Partition(call.region, product.code)
+    return Plan(follow, partition, judged.keys, rivals=_Rivals(judged), forms=reduce(or_, judged.forms))
 
 
 class _Rivals(Sequence[RecordKey]):
@@ -151,22 +162,36 @@ class _Rivals(Sequence[RecordKey]):
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
-def _meanings(call: Call[BatchMeterUsageRequest[Timestamp]], catalog: Catalog) -> tuple[Sequence[Meant], bool]:
-    """What each record's names mean, and whether all of them were remembered: of those none is refused."""
+class _Meanings(NamedTuple):
+    """What each record's names mean."""
+
+    each: Sequence[Meant]
+    were_known: bool
+    """Whether all of them were remembered: of those none is refused."""
+    settled_micros: int
+    """The latest start of the steady agreements that are remembered."""
+
+
+def _meanings(call: Call[BatchMeterUsageRequest[Timestamp]], catalog: Catalog) -> _Meanings:
     seller, code = call.signer.account, call.request.product_code or None
     remembered = catalog.remembered(("BatchMeterUsage", seller, code or ""))
     saids = call.request.usage_records
     names = list(map(_NAMES, saids))
     try:
-        return list(map(remembered.__getitem__, names)), True
+        return _Meanings(list(map(remembered.__getitem__, names)), True, remembered.get(_SETTLED, _EVER))
     except KeyError:
         meanings = []
     for said, name in zip(saids, names, strict=True):
-        meant = remembered.get(name) or _meaning(said, seller, code, catalog)
-        if meant.refusal is None:  # what is refused could be made up without end, and be of any size
-            remembered[name] = meant
+        meant = remembered.get(name)
+        if meant is None:
+            meant = _meaning(said, seller, code, catalog)
+            if meant.refusal is None:  # what is refused could be made up without end, and be of any size
+                # Few texts are many names: shared, they are found in the processor's caches.
+                remembered[tuple(text and intern(text) for text in name)] = meant
+                if meant.is_steady:
+                    remembered[_SETTLED] = max(remembered.get(_SETTLED, _EVER), meant.since_micros)
         meanings.append(meant)
-    return meanings, False
+    return _Meanings(meanings, False, remembered.get(_SETTLED, _EVER))
 
 
 def _meaning(said: Said, seller: str, code: str | None, catalog: Catalog) -> Meant:
@@ -208,18 +233,18 @@ def _meaning(said: Said, seller: str, code: str | None, catalog: Catalog) -> Mea
     of_buyer = catalog.agreements_of_buyer.get((product.code, buyer), ())
     asked = (license_,) if license_ is not None else of_buyer
     suspended = catalog.suspended(buyer)
-    steady = asked[0] if len(asked) == 1 and not suspended and _is_steady(asked[0]) else None
+    is_steady = len(asked) == 1 and not suspended and _is_steady(asked[0])
     return Meant(
         None,
-        Series(arn or "", buyer, said.dimension),
+        Series(arn or "", buyer, intern(said.dimension)),
         product,
         license_,
+        is_steady,
+        asked[0].start_micros if is_steady else 0,
+        BY_PRODUCT if license_ is None else BY_LICENSE,
         asked,
         suspended,
         _rivals(product, license_, of_buyer, buyer, said.dimension),
-        _NEVER if steady is None else steady.start_micros,
-        _NEVER if steady is None else hour_of(steady.start_micros) * HOUR,
-        BY_PRODUCT if license_ is None else BY_LICENSE,
     )
 
 
@@ -296,12 +321,7 @@ def _first_refusal(
 
 
 def _judge_records(
-    call: Call[BatchMeterUsageRequest[Timestamp]],
-    meanings: Sequence[Meant],
-    product: Product | None,
-    now_micros: int,
-    *,
-    known: bool,
+    call: Call[BatchMeterUsageRequest[Timestamp]], meanings: _Meanings, product: Product | None, now_micros: int
 ) -> tuple[Refusal | None, _Judged]:
     """The request's first refusal, LICENSE_PERIOD left out, and its records on their way into the turn.
 
@@ -318,45 +338,60 @@ def _judge_records(
     earliest_micros, latest_micros = window_at(now_micros, profile.batch_window_seconds, profile, edge)
     refusals = _refusals_of_request(call, product)
     if not (
-        known
+        meanings.were_known
         and call.request.product_code  # so all are of the one product
         and without_decimals
         and without_allocations
         and earliest_micros <= min(timestamps)
         and max(timestamps) <= latest_micros
     ):
-        for index, (said, meant) in enumerate(zip(saids, meanings, strict=True)):
+        for index, (said, meant) in enumerate(zip(saids, meanings.each, strict=True)):
             refusal = _first_refusal(index, said, meant, product, now_micros, profile)
             if refusal is not None:
                 refusals.append(refusal)
-    last_hour_micros = profile.last_hour_seconds * SECOND
+    forms = set(map(_FORM, meanings.each))
     judged = _Judged(
         saids,
-        [RecordKey(at // HOUR, meant.series) for at, meant in zip(timestamps, meanings, strict=True)],
+        [RecordKey(at // HOUR, meant.series) for at, meant in zip(timestamps, meanings.each, strict=True)],
         timestamps,
         [(said.quantity or 0) * MICROS for said in saids]
         if without_decimals
         else [micros_of_quantity(said.quantity, said.quantity_as_decimal) for said in saids],
         None if without_allocations else allocations,
-        meanings,
-        [
-            (meant.steady_since_micros <= now_micros and meant.steady_from_micros <= at)
-            or _is_subscribed(meant, at, now_micros, last_hour_micros)
-            for at, meant in zip(timestamps, meanings, strict=True)
-        ],
-        [
-            place
-            for place, meant in enumerate(meanings)
-            if meant.license is not None and not meant.license.covers(timestamps[place])
-        ],
+        meanings.each,
+        _subscribed(meanings, timestamps, now_micros, earliest_micros, profile),
+        _doubtful(meanings.each, timestamps) if BY_LICENSE in forms else (),
+        forms,
     )
     return min(refusals, default=None), judged
+
+
+def _subscribed(
+    meanings: _Meanings, timestamps: Sequence[int], now_micros: int, earliest_micros: int, profile: Profile
+) -> Sequence[bool]:
+    """Whether each record's usage is taken, as far as its timestamp is within the window that begins at `earliest`."""
+    if meanings.settled_micros <= min(earliest_micros, now_micros) and all(map(_IS_STEADY, meanings.each)):
+        return [True] * len(timestamps)
+    last_hour_micros = profile.last_hour_seconds * SECOND
+    return [
+        (meant.is_steady and meant.since_micros <= at and meant.since_micros <= now_micros)
+        or _is_subscribed(meant, at, now_micros, last_hour_micros)
+        for at, meant in zip(timestamps, meanings.each, strict=True)
+    ]
 
 
 def _is_subscribed(meant: Meant, timestamp_micros: int, now_micros: int, last_hour_micros: int) -> bool:
     return not meant.suspended and any(
         one.takes(timestamp_micros, now_micros, last_hour_micros) for one in meant.agreements
     )
+
+
+def _doubtful(meanings: Sequence[Meant], timestamps: Sequence[int]) -> Sequence[int]:
+    return [
+        place
+        for place, (at, meant) in enumerate(zip(timestamps, meanings, strict=True))
+        if meant.license is not None and not meant.license.covers(at)
+    ]
 
 
 # --- outcomes ---------------------------------------------------------------------------------------------------------
