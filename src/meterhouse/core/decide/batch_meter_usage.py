@@ -411,7 +411,7 @@ def _follow(
     if view.both_forms or not all(judged.subscribed) or len(set(keys)) != len(keys) or view.keeps_any(keys):
         return _follow_one_by_one(judged, repeated, view, ids)
     # Nothing of the request is known yet and all of it is taken, as in most: the same as one by one, in a third of the
-    # time (a property test holds the two against each other).
+    # time (a property test holds both against a second model of the contract).
     allocations = None if judged.allocations is None else list(_allotments(judged))
     entries = Entries(keys, judged.timestamps, judged.quantities, ids, allocations)
     results = [
