@@ -3,10 +3,10 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, Final
 
 import pytest
+from msgspec.structs import replace
 
 from meterhouse.wire.keys import SigningCredentials
 from tests.e2e.control import ask
