@@ -11,8 +11,8 @@ import pytest
 
 from meterhouse.core.usage import Kept, Partition
 from meterhouse.ledger.postgres import WRITING_CONNECTIONS, PostgresLedger, open_postgres
-from meterhouse.ledger.protocol import Busy, Document, LedgerFailure
-from tests.contract.usage import HERE, HOUR_NOW, THERE, entry_of, keep, key_of
+from meterhouse.ledger.protocol import Busy, Document, Keys, LedgerFailure, Stale
+from tests.contract.usage import HERE, HOUR_NOW, THERE, entry_of, keep, keeping, key_of
 from tests.postgres import Postgres
 
 NAMES: Final = iter(range(1000))
@@ -221,6 +221,23 @@ async def test_numbers_are_not_remembered_across_a_failover(place: Place) -> Non
         assert kept == [new, again]
         for partition, entry in ((THERE, again), (ELSEWHERE, new)):
             assert [list(row.entries) for row in await three.scan(partition, after=0, limit=99)] == [[entry]]
+
+
+async def test_a_catalog_that_was_played_back_is_not_taken_for_another(place: Place) -> None:
+    """9: whoever knows of changes that the database has lost judges nothing by them: it fails until it is started
+    again, and then has what there is.
+    """
+    async with opened(place.url) as one:
+        for revision in range(2):
+            await one.change([Document("p", "a", b"%d" % revision)], expected=revision)
+        await place.run("UPDATE catalog SET revision = 1", within=True)
+        with pytest.raises(LedgerFailure, match="revision 1, and this process has seen 2"):
+            await one.changes(2)
+        entry = entry_of(key_of())
+        with pytest.raises(Stale):
+            await one.turn(HERE, Keys([entry.key]), keeping([entry]), revision=2)
+    async with opened(place.url) as two:
+        assert (await two.load())[0] == 1
 
 
 async def test_waiting_for_a_connection_is_bounded(place: Place) -> None:

@@ -232,7 +232,7 @@ async def test_a_reset_is_noticed_by_all_processes(url: str) -> None:
 
 async def test_a_reset_meets_a_new_partition(url: str) -> None:
     """1, 4: a partition that has its number and no head yet, and in which something is kept for the first time while
-    all is emptied, is emptied whole or left whole: its head, journal and records agree, and the next turn finds its place.
+    all is emptied, is emptied whole or left whole: head, journal and records agree, and the next turn finds its place.
     """
     async with opened(url) as one, opened(url) as two:
         db = await asyncpg.connect(url)

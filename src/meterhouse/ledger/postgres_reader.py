@@ -109,6 +109,11 @@ class Reader:
     async def documents(self, after: int | None) -> tuple[int, list[Document]]:
         """The revision and the documents changed behind another; where none is given, those that are not deleted."""
         found = await self._ask(lambda db: db.fetch(LOAD) if after is None else db.fetch(CHANGES, after))
+        if after is not None and found[0][0] < after:
+            raise LedgerFailure(
+                f"the catalog is at revision {found[0][0]}, and this process has seen {after}: the database was played "
+                "back, or a standby took over that had not seen all; start every server again"
+            )
         return found[0][0], [Document(*document) for _, *document in found if document[0] is not None]
 
     async def partitions(self) -> list[Partition]:
