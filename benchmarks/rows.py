@@ -2,6 +2,7 @@
 
 from typing import Final, NamedTuple
 
+from benchmarks import postgres
 from benchmarks.clients import clients
 from benchmarks.growth import agreements, growth, memory
 from benchmarks.ingest import allocations, beside_moto, single, slow_disk, storage
@@ -92,6 +93,30 @@ ROWS: Final = {
             "with its memory (RSS) after each day. The growth counts from behind the first setting of the clock, which "
             "loads the control API; `rss_start` is before it. The file's size once the server has stopped, by records.",
             memory,
+        ),
+        Row(
+            "postgres",
+            "BatchMeterUsage requests of 25 new records, signed, over 64 connections, through `meterhouse serve` on a "
+            "new ledger: SQLite, PostgreSQL with one process, and with two. Usage of one product, and of eight "
+            "(40,000 series between them). Database, servers and load share all processors; the database listens on a "
+            "Unix socket.",
+            postgres.ingest,
+            quick=False,
+        ),
+        Row(
+            "postgres-groups",
+            "The PostgreSQL engine alone, without HTTP: groups of new records in one partition, one after another, of "
+            "turns of 25, through a proxy on a Unix socket. As the owner: two round trips. Under the lock: four, and "
+            "another process keeps a record between each two groups. And with 1 ms more for each round trip.",
+            postgres.groups,
+            quick=False,
+        ),
+        Row(
+            "postgres-growth",
+            "The same with groups of 1,600, on an empty ledger and on one with six tenths of {records} records (20,000 "
+            "series, one record an hour each), in turn, without the proxy. Then what they add to tables and log.",
+            postgres.growth,
+            quick=False,
         ),
         Row(
             "client",

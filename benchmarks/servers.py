@@ -13,12 +13,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from benchmarks.load import catalog_text
+from tests.postgres import children_of
 from tests.strangers.environments import python_of
 
 LOAD_PROCESSOR: Final = 0
@@ -78,15 +79,29 @@ class Server(NamedTuple):
             raise SystemExit(f"the clock could not be set: {answer.status} {text}")
 
 
+def cpu_seconds_of(pid: int) -> float:
+    """Processor time used so far by a process, its children, and those of them that have ended."""
+    used = 0.0
+    for number in (pid, *children_of(pid)):
+        with suppress(OSError):  # it has ended since, and its parent has its time
+            fields = Path(f"/proc/{number}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+            used += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return used or math.nan
+
+
 @contextmanager
-def meterhouse(folder: Path, catalog: str | None = None, *options: str) -> Iterator[Server]:
+def meterhouse(
+    folder: Path, catalog: str | None = None, *options: str, environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """`meterhouse serve` on the ledger in a folder, with its defaults and a catalog file (None: the ledger has it)."""
     command = [sys.executable, "-m", "meterhouse", "serve", "--port", "0", "--log-level", "warning"]
     if "--data" not in options:
         command += ["--data", str(folder / LEDGER)]
     if catalog is not None:
         command += ["--catalog", str(_written(folder, catalog))]
-    with _running("meterhouse", [*command, *options], {"METERHOUSE_ADMIN_TOKEN": _ADMIN_TOKEN}) as server:
+    with _running(
+        "meterhouse", [*command, *options], {"METERHOUSE_ADMIN_TOKEN": _ADMIN_TOKEN, **(environment or {})}
+    ) as server:
         yield server
 
 
@@ -161,9 +176,23 @@ def _started(command: Sequence[str], **options: object) -> "Iterator[subprocess.
 
 def _pinned(command: Sequence[str]) -> list[str]:
     """The command, on the servers' processor where there are two and a process can be bound to one."""
-    if not can_pin():
+    if not can_pin() or os.sched_getaffinity(0) != {LOAD_PROCESSOR}:  # see `on_all_processors`
         return list(command)
     return ["taskset", "-c", str(SERVER_PROCESSOR), *command]
+
+
+@contextmanager
+def on_all_processors() -> Iterator[None]:
+    """Meanwhile load and servers share all processors: for what has several servers."""
+    if not can_pin():
+        yield
+        return
+    kept = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, kept)
 
 
 def can_pin() -> bool:

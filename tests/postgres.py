@@ -98,6 +98,12 @@ class Postgres:
         return self.folder / ".s.PGSQL.5432"
 
     @property
+    def process_id(self) -> int:
+        """Of the running server; its backends are its children."""
+        assert self._running is not None
+        return self._running.pid
+
+    @property
     def log(self) -> str:
         """What it has logged."""
         return (self.folder / "log").read_text()
