@@ -114,6 +114,7 @@ class _Run:
         self._condemned_by: dict[int, MeteringError] = {}
         self._ids: set[str] = set()
         self._stopped_by: MeteringError | None = None
+        self._last_failure: MeteringError | None = None
 
     # --- beginning ---
 
@@ -182,7 +183,8 @@ class _Run:
                 yield Sleep(wake if self._plan.until is None else min(wake, self._plan.until))
                 now = yield NOW
                 if self._plan.until is not None and now.seconds >= self._plan.until:
-                    self._stopped_by = DeadlineExceededError("the time given to the call is over")
+                    before = "" if self._last_failure is None else f"; before that: {self._last_failure}"
+                    self._stopped_by = DeadlineExceededError(f"the time given to the call is over{before}")
             else:
                 return
 
@@ -290,6 +292,7 @@ class _Run:
     def _later_round(self, group: Group, members: Sequence[Pending], error: MeteringError) -> Flow[None]:
         """Keeps records for a round after a wait; those that have come back too often are unsent."""
         now: Instant = yield NOW
+        self._last_failure = error
         for one in members:
             one.rounds += 1
             if one.rounds > self._plan.resend_rounds:

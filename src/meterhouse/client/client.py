@@ -59,6 +59,9 @@ class _Client:
     """What both clients are made of and share."""
 
     def __init__(self, given: Settings) -> None:
+        strange = given.keys() - Settings.__annotations__.keys()
+        if strange:
+            raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {min(strange)!r}")
         self._options = given.get("options") or ClientOptions()
         chosen = read_profile(given.get("profile"), os.environ, _read_file)
         settings = settle(given.get("region"), given.get("endpoint_url"), self._options, os.environ, chosen)
@@ -182,7 +185,7 @@ class MeteringClient(_Client):
 
     def batch_meter_usage_once(
         self,
-        records: Sequence[UsageRecord],
+        records: Iterable[UsageRecord],
         *,
         product_code: str | None = None,
         timeout_seconds: float | None = None,
@@ -194,7 +197,7 @@ class MeteringClient(_Client):
         InvalidUsageAllocations-, InvalidUsageDimension-, TimestampOutOfBounds-, Throttling- and
         InternalServiceErrorException; the errors about access; TransportErrors.
         """
-        return self._run("BatchMeterUsage", self._batch_once(records, product_code, timeout_seconds))
+        return self._run("BatchMeterUsage", self._batch_once(list(records), product_code, timeout_seconds))
 
     def meter_usage(
         self,
@@ -306,13 +309,13 @@ class AsyncMeteringClient(_Client):
 
     async def batch_meter_usage_once(
         self,
-        records: Sequence[UsageRecord],
+        records: Iterable[UsageRecord],
         *,
         product_code: str | None = None,
         timeout_seconds: float | None = None,
     ) -> BatchOnceResult:
         """As `MeteringClient.batch_meter_usage_once`."""
-        return await self._run("BatchMeterUsage", self._batch_once(records, product_code, timeout_seconds))
+        return await self._run("BatchMeterUsage", self._batch_once(list(records), product_code, timeout_seconds))
 
     async def meter_usage(
         self,

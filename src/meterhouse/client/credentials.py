@@ -39,11 +39,30 @@ Fetch = Callable[[], Flow[Credentials | None]]
 """A flow that gets credentials; None where this is not where they are."""
 
 
+def checked(credentials: Credentials) -> Credentials:
+    """The same. Raises CredentialsError for what cannot be sent or signed with: nothing, no text, a line break."""
+    parts = (
+        ("access key id", credentials.access_key_id),
+        ("secret access key", credentials.secret_access_key),
+        ("session token", "-" if credentials.session_token is None else credentials.session_token),
+    )
+    for name, text in parts:
+        if not isinstance(text, str):
+            raise CredentialsError(f"the {name} is no text but {type(text).__name__}")
+        if not text:
+            raise CredentialsError(f"the {name} is empty")
+        if not text.isprintable():  # never shown: it may be a secret
+            raise CredentialsError(f"the {name} has a line break or another character in it that cannot be printed")
+        if not text.isascii() and name != "secret access key":
+            raise CredentialsError(f"the {name} has characters in it that no header may have")
+    return credentials
+
+
 class StaticCredentials:
-    """The same credentials for ever."""
+    """The same credentials for ever. Raises CredentialsError."""
 
     def __init__(self, credentials: Credentials) -> None:
-        self._credentials = credentials
+        self._credentials = checked(credentials)
 
     def current(self, now: Instant) -> Flow[Credentials]:
         """See `CredentialSource.current`."""
@@ -92,6 +111,9 @@ class RenewedCredentials:
         found = yield from self._fetch()
         if found is None:
             raise CredentialsError("no credentials were found")
+        if not isinstance(found, Credentials):
+            raise CredentialsError(f"what should give Credentials gave {type(found).__name__}")
+        checked(found)
         if found.expires_micros is not None:
             left_micros = found.expires_micros - now_micros
             self._renew_at_micros = now_micros + max(left_micros - _EARLY_MICROS, left_micros // 2)
@@ -121,6 +143,10 @@ def source_of(
 
         return RenewedCredentials(provided)
     if given is not None:
+        if not hasattr(given, "current"):
+            raise TypeError(
+                f"credentials are Credentials(…), or a function that gives them, not {type(given).__name__}"
+            )
         return given
     return RenewedCredentials(lambda: _chain(environment, profile, read_file))
 

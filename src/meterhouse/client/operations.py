@@ -62,10 +62,10 @@ def batch_once(
         raise InvalidRequestError(
             f"{len(records)} records, where one request takes up to {MOST_RECORDS}: batch_meter_usage takes any number"
         )
+    everything, breaches, _ = say(records)
     for record in records:
         if record.product_code not in (None, product_code):
             raise InvalidRequestError(f"one request is of one product, here {product_code}: {record.product_code}")
-    everything, breaches, _ = say(records)
     for breach in breaches.values():
         raise breach
     said = cast("list[Said]", everything)  # none is None where there are no breaches
@@ -107,7 +107,7 @@ _CODES_LIMIT: Final = 1000
 
 
 def _check_code(product_code: str | None) -> None:
-    if not _fits(product_code):
+    if not isinstance(product_code, str) or not _fits(product_code):
         check(shapes.BatchMeterUsageRequest([], product_code), shapes.BatchMeterUsageRequest)
     if len(_CODES) < _CODES_LIMIT:
         _CODES.add(product_code)
@@ -207,7 +207,10 @@ def as_it_is(caller: Caller, operation: str, said: Mapping[str, Any], until: flo
 
     if operation not in OPERATIONS:
         raise InvalidRequestError(f"{operation!r} is no operation: {', '.join(sorted(OPERATIONS))}")
-    body = msgspec.json.encode(_with_numbers(said))
+    try:
+        body = encode(_with_numbers(said))
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(f"what is said is no text: {error}") from None
     reply: Reply[dict[str, Any]] = yield from exchange(caller, operation, body, _read_object, until=until)
     return _value(reply)
 
@@ -220,6 +223,8 @@ def _with_numbers(said: Any) -> Any:
             return timestamp_of(said)
         case Decimal():
             return format(said, "f")
+        case bytes() | bytearray() | memoryview():
+            raise TypeError(f"{said!r} are bytes, and the wire knows texts: decode them")
         case Mapping():
             return {name: _with_numbers(value) for name, value in said.items()}
         case list() | tuple():

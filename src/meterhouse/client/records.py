@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from decimal import Decimal
 from enum import StrEnum
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -36,6 +36,17 @@ def check_time(moment: object) -> None:
         raise ValueError(f"{moment} has no time zone and could mean any of 24 hours: give tzinfo=UTC, or its own")
 
 
+def _pairs_of(tags: Any) -> tuple[tuple[str, str], ...]:
+    """Tags as pairs of texts; TypeError for anything else, which might be billed under another name."""
+    pairs = tuple(tags.items() if isinstance(tags, Mapping) else tags)
+    for pair in pairs:
+        if not isinstance(pair, tuple) or [type(text) for text in pair] != [str, str]:
+            raise TypeError(
+                f"tags are a mapping of texts, such as {{'team': 'search'}}, or pairs of them: not {pair!r}"
+            )
+    return pairs
+
+
 class UsageAllocation(Struct, frozen=True, gc=False):
     """A part of a record's quantity, and the tags it belongs to (contract §5)."""
 
@@ -46,8 +57,8 @@ class UsageAllocation(Struct, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         _check_quantity(self.quantity)
-        if isinstance(self.tags, Mapping):
-            force_setattr(self, "tags", tuple(self.tags.items()))
+        if self.tags != ():
+            force_setattr(self, "tags", _pairs_of(self.tags))
 
 
 class UsageRecord(Struct, frozen=True, kw_only=True, gc=False):
@@ -79,8 +90,12 @@ class UsageRecord(Struct, frozen=True, kw_only=True, gc=False):
             _check_quantity(self.quantity)
         if type(self.timestamp) is not datetime or type(self.timestamp.tzinfo) is not timezone:
             check_time(self.timestamp)
-        if self.allocations.__class__ is not tuple:
-            force_setattr(self, "allocations", tuple(self.allocations))
+        if self.allocations != ():
+            parts = tuple(self.allocations)
+            for part in parts:
+                if not isinstance(part, UsageAllocation):
+                    raise TypeError(f"an allocation is a UsageAllocation, not {type(part).__name__}")
+            force_setattr(self, "allocations", parts)
 
 
 class RecordStatus(StrEnum):

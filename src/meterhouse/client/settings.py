@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from meterhouse.client.endpoints import endpoint_url
 from meterhouse.client.errors import ConfigurationError
-from meterhouse.client.transport import Address, NetworkOptions, split_url
+from meterhouse.client.transport import Address, NetworkOptions, check_numbers, split_url
 
 _SERVICE: Final = "marketplace_metering"
 _TRUE: Final = frozenset({"true", "1"})
@@ -37,6 +37,10 @@ class ClientOptions(Struct, frozen=True, kw_only=True):
     resend_rounds: int = 6
     """How often `batch_meter_usage` sends again a record that the service left unprocessed or that met a failure."""
     network: NetworkOptions = NetworkOptions()
+
+    def __post_init__(self) -> None:
+        at_least = {"max_attempts": 1, "concurrency": 1, "resend_rounds": 0}
+        check_numbers(self, at_least, ("answer_timeout_seconds", "requests_per_second"))
 
 
 class Settings(Struct, frozen=True):

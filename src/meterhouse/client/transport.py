@@ -116,6 +116,20 @@ class AsyncTransport(Protocol):
         """Ends what it holds open. A transport given to a client is closed with it."""
 
 
+def check_numbers(options: Struct, at_least: Mapping[str, int], above_zero: tuple[str, ...]) -> None:
+    """Raises ConfigurationError where one of these whole numbers is less than it must be, or one of these times or
+    rates is not above 0; None is nobody's choice, and fine.
+    """
+    for name, least in at_least.items():
+        value = getattr(options, name)
+        if value is not None and (type(value) is not int or value < least):
+            raise ConfigurationError(f"{name} is {value!r}, where a whole number from {least} is wanted")
+    for name in above_zero:
+        value = getattr(options, name)
+        if value is not None and (type(value) not in {int, float} or not value > 0):
+            raise ConfigurationError(f"{name} is {value!r}, where a number above 0 is wanted")
+
+
 class NetworkOptions(Struct, frozen=True, kw_only=True):
     """How connections are made and kept. Times in seconds."""
 
@@ -129,6 +143,9 @@ class NetworkOptions(Struct, frozen=True, kw_only=True):
     """`http://[user:password@]host:port`. Default: what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say."""
     ca_bundle: str | None = None
     """A file of certificates to trust in place of the system's. Default: AWS_CA_BUNDLE, else the system's."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, {"max_connections": 1}, ("connect_timeout_seconds",))
 
 
 class Proxy(Struct, frozen=True):

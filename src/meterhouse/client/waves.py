@@ -56,7 +56,8 @@ def admit(records: Sequence[UsageRecord], product_code: str | None) -> Admitted:
         return Admitted([{product_code: pending_of(plain)}], {}, breaches)
     first: Wave = {}
     admitted = Admitted([first], {}, breaches)
-    last_of_key: dict[Key, int] = {}
+    last_of_key: dict[Key, tuple[int, int]] = {}
+    """By key: the place of the last record so far, and which wave it is in."""
     for place, (record, said) in enumerate(zip(records, everything, strict=True)):
         if said is None:
             continue
@@ -69,12 +70,15 @@ def admit(records: Sequence[UsageRecord], product_code: str | None) -> Admitted:
         timestamp, license_arn = said.timestamp, said.license_arn
         hour = timestamp // 3600 if type(timestamp) is int else hour_of(micros_of(timestamp))
         key = (hour, license_arn or code, said.customer_aws_account_id, said.customer_identifier, said.dimension)
-        last = last_of_key.setdefault(key, place)
-        wave = first
-        if last != place:
-            last_of_key[key] = place
-            admitted.before[place] = last
-            wave = _later_wave(admitted, place)
+        wave, last = first, last_of_key.get(key)
+        if last is None:
+            last_of_key[key] = (place, 0)
+        else:
+            admitted.before[place], number = last[0], last[1] + 1
+            last_of_key[key] = (place, number)
+            if number == len(admitted.waves):
+                admitted.waves.append({})
+            wave = admitted.waves[number]
         wave.setdefault(code, []).append(Pending(place, said, bytes_at_most))
     return admitted
 
@@ -95,13 +99,3 @@ def _breach(said: Said, code: str | None, bytes_at_most: int) -> InvalidRequestE
     if bytes_at_most > MOST_BYTES - ENVELOPE_BYTES:
         return InvalidRequestError(f"the record takes {bytes_at_most} bytes, where a request stays below {MOST_BYTES}")
     return None
-
-
-def _later_wave(admitted: Admitted, place: int) -> Wave:
-    """The wave of a record: as many on as there are earlier records of its key."""
-    number, before = 0, admitted.before.get(place)
-    while before is not None:
-        number, before = number + 1, admitted.before.get(before)
-    if number == len(admitted.waves):
-        admitted.waves.append({})
-    return admitted.waves[number]

@@ -56,7 +56,18 @@ class Wording(NamedTuple):
 
 
 def say(records: Sequence[UsageRecord]) -> Wording:
-    """Records as the wire's shapes. One loop for all of them: this is most of what a call costs before it is sent."""
+    """Records as the wire's shapes. TypeError for what is no record."""
+    try:
+        return _say(records)
+    except AttributeError:
+        for record in records:
+            if not isinstance(record, UsageRecord):
+                raise TypeError(f"a record is a UsageRecord, not {type(record).__name__}") from None
+        raise
+
+
+def _say(records: Sequence[UsageRecord]) -> Wording:
+    # One loop for all of them: this is most of what a call costs before it is sent.
     said: list[Said | None] = []
     breaches: dict[int, InvalidRequestError] = {}
     names_said: set[tuple[str | None, ...]] = set()
@@ -67,9 +78,9 @@ def say(records: Sequence[UsageRecord]) -> Wording:
     for record in records:
         account, license_arn = record.customer_aws_account_id, record.license_arn
         names = (record.dimension, account, license_arn, record.customer_identifier)
-        names_said.add(names)
         quantity, timestamp = record.quantity, record.timestamp
         try:
+            names_said.add(names)
             if names not in fitting:
                 _check_names(record)
             whole, decimal = (
@@ -84,6 +95,10 @@ def say(records: Sequence[UsageRecord]) -> Wording:
                 parts = allocations_of(record.allocations, whole, decimal) if record.allocations else None
         except InvalidRequestError as breach:
             breaches[len(said)] = breach
+            said.append(None)
+            continue
+        except TypeError:  # a name that cannot be hashed is no text
+            breaches[len(said)] = _breach_of(record)
             said.append(None)
             continue
         identifier = record.customer_identifier or None
@@ -112,12 +127,27 @@ def _check_names(record: UsageRecord) -> None:
     """Raises InvalidRequestError where a record's names do not fit; remembers them where they do."""
     names = (record.dimension, record.customer_aws_account_id, record.license_arn, record.customer_identifier)
     given = (record.customer_aws_account_id is not None) + bool(record.customer_identifier)
-    are_texts = all(text is None or isinstance(text, str) for text in names)
+    are_texts = _is_text(record.dimension) and all(text is None or _is_text(text) for text in names)
     if not are_texts or given != 1 or not all(fits(text) for fits, text in zip(_CONSTRAINTS, names, strict=True)):
         _say_breaches(record)
     if len(_FITTING) >= _FITTING_LIMIT:
         _FITTING.clear()
     _FITTING.add(names)
+
+
+def _is_text(name: object) -> bool:
+    """Whether it has bytes: half of a surrogate pair has none."""
+    try:
+        return isinstance(name, str) and name.encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
+def _breach_of(record: UsageRecord) -> InvalidRequestError:
+    try:
+        _say_breaches(record)
+    except InvalidRequestError as breach:
+        return breach
 
 
 def _say_breaches(record: UsageRecord) -> NoReturn:
@@ -144,7 +174,7 @@ def check(request: Any, shape: type[Any]) -> None:
         decode(encode(request), shape)
     except Fault as fault:
         raise InvalidRequestError(fault.message) from None
-    except (TypeError, msgspec.ValidationError) as error:
+    except (TypeError, UnicodeEncodeError, msgspec.ValidationError) as error:
         raise InvalidRequestError(str(error)) from None
 
 
