@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import pytest
@@ -138,6 +138,43 @@ async def test_a_file_has_no_migrator(tmp_path: Path) -> None:
     done = await asyncio.to_thread(run_meterhouse, "migrate", "--data", "meterhouse.db", folder=tmp_path)
     assert done.returncode == 2
     assert "is no address of a PostgreSQL database" in done.stderr
+
+
+RIGHTS: Final = [
+    (False, (), "no schema has been selected to create in"),
+    (False, ("USAGE ON SCHEMA {schema}",), "permission denied for schema {schema}"),
+    (True, ("USAGE ON SCHEMA {schema}",), "permission denied for table meterhouse_schema"),
+]
+"""Whether the owner has migrated, what a role may do besides, and what it is told."""
+
+
+@pytest.mark.parametrize("verb", ["migrate", "serve"])
+@pytest.mark.parametrize(("migrated", "rights", "sentence"), RIGHTS, ids=["none", "empty", "made"])
+async def test_a_right_that_lacks_is_a_sentence(
+    url: str, tmp_path: Path, verb: str, migrated: bool, rights: tuple[str, ...], sentence: str
+) -> None:
+    """Migrator and server tell a role which right it lacks, in one sentence, and make nothing."""
+    if migrated:
+        await migrate(url)
+    (schema,) = await ask(url, "SELECT current_schema()")
+    role = f"{schema}_poor"
+    await run(url, f"CREATE ROLE {role} LOGIN")
+    for right in rights:
+        await run(url, f"GRANT {right.format(schema=schema)} TO {role}")
+    done = await asyncio.to_thread(
+        run_meterhouse,
+        *(verb, "--data", url.replace("postgres@", f"{role}@")),
+        *(("--port", "0") if verb == "serve" else ()),
+        folder=tmp_path,
+        environment={"METERHOUSE_MASTER_KEY": "a2V5IG9mIHRoZXNlIHRlc3RzLCAzMiBieXRlcy4uLi4="},
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (told,) = done.stderr.splitlines()
+    assert told.startswith("meterhouse: postgresql://")
+    assert told.endswith(f" cannot be opened: {sentence.format(schema=schema)}.")
+    tables = await ask(url, "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()")
+    assert tables == ([0] if not migrated else [len((*USAGE_TABLES, *REFERENCE_TABLES)) + 1])
+    await run(url, f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 async def test_the_documented_role_suffices(url: str) -> None:
