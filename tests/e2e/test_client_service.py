@@ -5,22 +5,24 @@ What software at the buyer says, and every error of every operation, is in `test
 
 import asyncio
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from meterhouse.client.asyncio_transport import AsyncSocketTransport
 from meterhouse.client.client import AsyncMeteringClient, MeteringClient
 from meterhouse.client.doubles import ManualClock
-from meterhouse.client.errors import ServiceError
+from meterhouse.client.errors import ConnectionLostError, ServiceError
 from meterhouse.client.outcomes import Accepted, BatchResult, Conflicted, NotSubscribed, Refused, Replayed
 from meterhouse.client.records import RecordStatus, UsageAllocation, UsageRecord
 from meterhouse.client.settings import ClientOptions
 from meterhouse.client.socket_transport import SocketTransport
-from meterhouse.client.transport import HttpAnswer, HttpRequest
+from meterhouse.client.transport import Address, HttpAnswer, HttpRequest
 from tests.e2e.calls import NOW, ROWS, SERVED, SUCCESS, Row
 from tests.e2e.calls import Refused as RefusedRow
 from tests.e2e.market import BUYER, CATALOG, CUSTOMER, FORMER_BUYER, KEYS, LEGACY, LICENSE, SELLER, TOKEN, license_arn
@@ -288,3 +290,44 @@ def test_a_server_that_dies_midway_bills_nothing_twice(tmp_path: Path) -> None:
     ids = [outcome.metering_record_id for outcome in first.accepted]
     assert [outcome.metering_record_id for outcome in second.accepted][:1000] == ids
     assert len({outcome.metering_record_id for outcome in second.accepted}) == 2000
+
+
+class _Killing(SocketTransport):
+    """Kills the server, and starts it again, after it has taken certain requests whose answers nobody hears."""
+
+    def __init__(self, server: Server, *numbers: int) -> None:
+        super().__init__()
+        self._server = server
+        self._numbers = numbers
+        self._lock = threading.Lock()
+        self.count = 0
+
+    def send(self, request: HttpRequest, timeout_seconds: float) -> HttpAnswer:
+        with self._lock:
+            self.count += 1
+            is_struck = self.count in self._numbers
+        # A server that was started again is at another port.
+        moved = msgspec.structs.replace(request, address=Address("http", "127.0.0.1", self._server.port))
+        answer = super().send(moved, timeout_seconds)
+        if is_struck:
+            self._server.kill()
+            self._server.start()
+            raise ConnectionLostError("the server was killed")
+        return answer
+
+
+def test_a_server_that_dies_within_a_call_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """Of 10,000 records, sent by four threads to a server that is killed twice, each is accepted, and kept once."""
+    records = _many()
+    with Server(tmp_path, "--auth", "open", catalog=_large_catalog()) as server:
+        transport = _Killing(server, 60, 250)
+        options = ClientOptions(requests_per_second=None)
+        settings: dict[str, Any] = {"region": "us-east-1", "endpoint_url": server.url, "credentials": KEYS}
+        with MeteringClient(transport=transport, options=options, **settings) as client:
+            result = client.batch_meter_usage(records, product_code=LEGACY)
+            result.raise_for_rejected()
+            ids = [outcome.metering_record_id for outcome in result.accepted]
+            assert len(set(ids)) == len(records) == 10_000
+            assert transport.count > 400
+            again = client.batch_meter_usage(records, product_code=LEGACY)
+            assert [outcome.metering_record_id for outcome in again.accepted] == ids
