@@ -1,6 +1,7 @@
 """The market: the one door by which the catalog changes, whole, kept, and seen by every process."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -113,6 +114,24 @@ async def test_a_refused_change_changes_nothing() -> None:
         await market.change(plan)
     assert market.catalog.revision == before
     await market.change(lambda _: suspend(BUYER))
+
+
+async def test_a_long_change_holds_nobody_up() -> None:
+    """While a change is planned aside others look whether anything has moved, find that nothing has, and go on."""
+    market = await opened(await open_memory())
+    looked = threading.Event()
+
+    def plan(_catalog: Catalog) -> Change[str]:
+        assert looked.wait(30), "nobody could look"
+        return suspend(BUYER)
+
+    changing = asyncio.ensure_future(market.change(plan, aside=True))
+    await asyncio.sleep(0)
+    await market.refresh()
+    assert not market.catalog.suspended(BUYER)
+    looked.set()
+    assert await changing == BUYER
+    assert market.catalog.suspended(BUYER)
 
 
 async def test_a_deleted_credential_is_gone_everywhere() -> None:

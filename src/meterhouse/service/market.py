@@ -108,9 +108,20 @@ class Market:
         raise Busy("the catalog keeps changing")
 
     async def refresh(self) -> None:
-        """Applies what other processes have changed."""
+        """Applies what other processes have changed.
+
+        Where nothing has been acknowledged that is not applied, a change of this process that takes long is not waited
+        for: it does not hold yet.
+        """
+        before = self.catalog.revision
+        revision, documents = await self._ledger.changes(before)
+        if revision <= before:
+            return
         async with self._one_change:
-            await self._catch_up()
+            if self.catalog.revision == before:
+                self._apply(documents, revision)
+            else:
+                await self._catch_up()
 
     def secret_of(self, credential: Credential) -> tuple[str, str | None]:
         """The secret access key and the session token of a credential; the last few thousand are remembered."""
