@@ -2,16 +2,19 @@
 costs nothing that was acknowledged, and passes by itself when its cause does.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from random import Random
 from typing import Any, Final
 
 import asyncpg
 import pytest
 
-from meterhouse.core.usage import Kept, Partition
+from meterhouse.core.usage import Entry, Kept, Partition
 from meterhouse.ledger.postgres import WRITING_CONNECTIONS, PostgresLedger, open_postgres
-from meterhouse.ledger.protocol import Busy, Document, Keys, LedgerFailure, Stale
+from meterhouse.ledger.postgres_statements import begin_and_lock
+from meterhouse.ledger.protocol import Busy, Document, JournalEntry, Keys, LedgerFailure, Stale
 from tests.contract.usage import HERE, HOUR_NOW, THERE, entry_of, keep, keeping, key_of
 from tests.postgres import Postgres
 
@@ -252,3 +255,114 @@ async def test_waiting_for_a_connection_is_bounded(place: Place) -> None:
                 await keep(ledger, [entry])
         assert await keep(ledger, [entry]) == [Kept(entry.quantity_micros, entry.record_id)]
         assert (await ledger.size()).records == 2
+
+
+PARTITIONS: Final = [Partition(region, product) for region in ("us-east-1", "eu-west-1") for product in ("a", "b")]
+
+
+async def cuts_a_half_off(place: Place) -> None:
+    """Some connections end, in the midst of whatever they do."""
+    await place.run(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name = 'meterhouse' AND random() < 0.5"
+    )
+
+
+async def interrupts_statements(place: Place) -> None:
+    """As `statement_timeout` does, wherever they are."""
+    await place.run(
+        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'meterhouse' AND random() < 0.7"
+    )
+
+
+async def holds_a_head(place: Place) -> None:
+    """Somebody sleeps on a partition's lock for longer than a turn waits for it."""
+    await place.run(begin_and_lock(1), f"SELECT pg_sleep({2 * SHORT_SECONDS})", "ROLLBACK", within=True)
+
+
+async def only_reads_for_a_while(place: Place) -> None:
+    """And then it writes again."""
+    await is_read_only(place)
+    await is_writable(place)
+
+
+async def restarts(place: Place) -> None:
+    """In good order, with everybody thrown out."""
+    await asyncio.to_thread(place.server.restart)
+
+
+SHORT_SECONDS: Final = 0.2
+"""What a statement may take, in a test in which many take too long."""
+AMID_LOAD: Final[tuple[Harm, ...]] = (
+    cuts_a_half_off,
+    interrupts_statements,
+    holds_a_head,
+    only_reads_for_a_while,
+    restarts,
+)
+
+
+async def test_all_harm_under_load(place: Place) -> None:
+    """2 to 8: while eight writers keep usage of four partitions through two processes, and turns are given up amid, all
+    that can happen happens: what was acknowledged is there, once, and whoever follows the journal misses nothing.
+    """
+    chance = Random(20_261_125)
+    acknowledged: list[tuple[Partition, Entry, Kept]] = []
+    journals: list[list[JournalEntry]] = [[] for _ in PARTITIONS]
+    ended, heard = asyncio.Event(), asyncio.Event()
+    async with (
+        opened(place.url, statement_seconds=SHORT_SECONDS) as one,
+        opened(place.url, statement_seconds=SHORT_SECONDS) as two,
+    ):
+
+        async def write(ledger: PostgresLedger) -> None:
+            while not ended.is_set():
+                keys = {
+                    key_of(HOUR_NOW + chance.randrange(3000), str(chance.randrange(300)))
+                    for _ in range(chance.randrange(1, 20))
+                }
+                entries = [entry_of(key, chance.randrange(3)) for key in keys]
+                partition = chance.choice(PARTITIONS)
+                turn = asyncio.ensure_future(keep(ledger, entries, partition=partition))
+                if chance.random() < 0.03:
+                    await asyncio.wait([turn], timeout=chance.random() / 100)
+                    turn.cancel()
+                (answer,) = await asyncio.gather(turn, return_exceptions=True)
+                if isinstance(answer, list):
+                    acknowledged.extend((partition, *each) for each in zip(entries, answer, strict=True))
+                    heard.set()
+                else:
+                    assert isinstance(answer, (Busy, LedgerFailure, asyncio.CancelledError)), answer
+                    await asyncio.sleep(0.002)  # as clients do before they send it again
+
+        async def follow(partition: Partition, seen: list[JournalEntry]) -> None:
+            found: Sequence[JournalEntry] = ()
+            while found or not ended.is_set():
+                with suppress(Busy, LedgerFailure):
+                    found = await two.scan(partition, after=len(seen), limit=50)
+                    seen.extend(found)
+                    assert [row.position for row in found] == list(range(len(seen) - len(found) + 1, len(seen) + 1))
+                await asyncio.sleep(0)
+
+        async def harm() -> None:
+            for each in chance.sample(AMID_LOAD * 2, len(AMID_LOAD) * 2):
+                before = len(acknowledged)
+                await each(place)
+                while len(acknowledged) < before + 500:
+                    heard.clear()
+                    await heard.wait()
+            ended.set()
+
+        await asyncio.gather(harm(), *(write(ledger) for ledger in (one, two) * 4), *map(follow, PARTITIONS, journals))
+        for partition, rows in zip(PARTITIONS, journals, strict=True):
+            rows.extend(await one.scan(partition, after=len(rows), limit=10**6))
+            assert [row.position for row in rows] == list(range(1, len(rows) + 1))
+        kept = [
+            ((partition, entry.key), Kept(entry.quantity_micros, entry.record_id))
+            for partition, rows in zip(PARTITIONS, journals, strict=True)
+            for row in rows
+            for entry in row.entries
+        ]
+        assert len(dict(kept)) == len(kept) == (await one.size()).records
+        winners = dict(kept)
+        assert all(winners[partition, entry.key] == told for partition, entry, told in acknowledged)
