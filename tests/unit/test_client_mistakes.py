@@ -38,6 +38,13 @@ def test_a_name_that_is_no_text_sinks_nobody_else(name: Any) -> None:
     assert isinstance(result.refused[0].reason, InvalidRequestError)
 
 
+@pytest.mark.parametrize("code", [["p"], 7, HALF], ids=repr)
+def test_a_product_code_that_is_no_text_sinks_nobody_else(code: Any) -> None:
+    """Of a record that has a code of its own, the same holds."""
+    result = client().batch_meter_usage([used(1), used(2, product_code=code), used(3)], product_code=PRODUCT)
+    assert [type(outcome) for outcome in result] == [Accepted, Refused, Accepted]
+
+
 SAID: list[tuple[Callable[[MeteringClient], Any], type[Exception], str]] = [
     (lambda calls: calls.batch_meter_usage([{"Dimension": "users"}]), TypeError, "a UsageRecord, not dict"),  # type: ignore[list-item]  # the mistake itself
     (lambda calls: calls.batch_meter_usage_once([{"Dimension": "users"}]), TypeError, "a UsageRecord, not dict"),  # type: ignore[list-item]  # the same

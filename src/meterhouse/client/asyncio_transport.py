@@ -1,4 +1,6 @@
-"""HTTP over asyncio: the transport of `AsyncMeteringClient` (why not a library: docs/decisions/transport.md).
+"""HTTP over asyncio: the transport of `AsyncMeteringClient`.
+
+Why not a library: docs/decisions/0008-client-transport.md.
 
 As `socket_transport`, with tasks for threads; what that file says of kept connections holds here. Connections belong to
 the event loop that they were made on: a client that is used on another loop later begins with new ones.

@@ -1,4 +1,6 @@
-"""HTTP over blocking sockets: the transport of `MeteringClient` (why not a library: docs/decisions/transport.md).
+"""HTTP over blocking sockets: the transport of `MeteringClient`.
+
+Why not a library: docs/decisions/0008-client-transport.md.
 
 A connection is used by one thread at a time and kept for the next request. The service may end an idle connection at
 any time, even while a request is on its way to it; so a request that fails on a *kept* connection before the first byte

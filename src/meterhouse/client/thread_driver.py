@@ -69,11 +69,31 @@ def run(flow: Flow[value_type], transport: Transport, clock: Clock) -> value_typ
             forks.end()
 
 
+class _OverError(Exception):
+    """The call that a forked flow is part of is over: nobody waits for it any more."""
+
+
+def _unless_over(flow: Flow[value_type], is_over: threading.Event) -> Flow[value_type]:
+    """The flow, until the call that forked it is over: then it takes no further step."""
+    result: Any = None
+    while True:
+        try:
+            step = flow.send(result)
+        except StopIteration as stop:
+            value: value_type = stop.value
+            return value
+        if is_over.is_set():
+            flow.close()
+            raise _OverError
+        result = yield step
+
+
 class _Threads:
     """The forks of one call."""
 
     def __init__(self, run_one: Callable[[Flow[Any]], Any]) -> None:
         self._run_one = run_one
+        self._is_over = threading.Event()
         self._waiting: list[Fork] = []
         self._running = 0
         self._pool: ThreadPoolExecutor | None = None
@@ -104,13 +124,16 @@ class _Threads:
 
     def _run_in_thread(self, fork: Fork) -> None:
         try:
-            self._ended.put(Joined(fork.name, self._run_one(fork.flow)))
+            self._ended.put(Joined(fork.name, self._run_one(_unless_over(fork.flow, self._is_over))))
         except BaseException as surprise:  # noqa: BLE001 - raised again where the caller waits for it
             self._ended.put(surprise)
 
     def end(self) -> None:
+        # Where some are still at work the call was interrupted. Their answers may take a minute, and whoever pressed
+        # Ctrl-C waits for none of them; each ends with the step that it is at.
+        self._is_over.set()
         if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool.shutdown(wait=self._running == 0, cancel_futures=True)
 
 
 class SystemClock:

@@ -63,7 +63,7 @@ def admit(records: Sequence[UsageRecord], product_code: str | None) -> Admitted:
             continue
         code = record.product_code or product_code
         bytes_at_most = USUAL_BYTES if said.usage_allocations is None else len(encode(said)) + 1
-        breach = _breach(said, code, bytes_at_most) if bytes_at_most > USUAL_BYTES or code is None else None
+        breach = _breach(said, code, bytes_at_most) if bytes_at_most > USUAL_BYTES or type(code) is not str else None
         if breach is not None:
             breaches[place] = breach
             continue
@@ -92,10 +92,12 @@ USUAL_BYTES: Final = 5000
 """More than any record without allocations can take: 25 of them stay far below what a body may have."""
 
 
-def _breach(said: Said, code: str | None, bytes_at_most: int) -> InvalidRequestError | None:
+def _breach(said: Said, code: object, bytes_at_most: int) -> InvalidRequestError | None:
     """What is wrong with a record as one of a call, if anything is."""
     if code is None and said.license_arn is None:
         return InvalidRequestError("give a license_arn or a product_code: nothing says of which product this is")
+    if code is not None and not isinstance(code, str):
+        return InvalidRequestError(f"the product code is no text but {type(code).__name__}")
     if bytes_at_most > MOST_BYTES - ENVELOPE_BYTES:
         return InvalidRequestError(f"the record takes {bytes_at_most} bytes, where a request stays below {MOST_BYTES}")
     return None
