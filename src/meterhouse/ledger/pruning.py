@@ -104,7 +104,7 @@ async def prune(place: Prunable, before: str, file: Path, now_micros: int, on_st
     goes on.
     """
     check_month(before, now_micros)
-    _, documents = await place.ledger.load()
+    revision, documents = await place.ledger.load()
     _check_clocks(documents)
     mark = _mark_in(documents)
     hour = start_of_month(before) // HOUR
@@ -119,7 +119,7 @@ async def prune(place: Prunable, before: str, file: Path, now_micros: int, on_st
         if mark is not None and mark.archive_sha256 == archive.sha256 and not await place.count_before(hour):
             return Done(archive, 0, 0)
         await _compare(place, archive, before, file)
-        await _keep_mark(place.ledger, Pruned(before, archive.sha256))
+        await _keep_mark(place.ledger, Pruned(before, archive.sha256), revision)
     removed = 0
     async for count in place.remove(hour, archive.positions):
         removed += count
@@ -127,7 +127,7 @@ async def prune(place: Prunable, before: str, file: Path, now_micros: int, on_st
     if left := await place.count_before(hour):
         raise CannotPrune(f"{left} records before {before} were kept after the export, by a clock that is wrong")
     forgotten = await _forget(place, hour, on_step)
-    await _keep_mark(place.ledger, Pruned(before, archive.sha256, done=True))
+    await _keep_mark(place.ledger, Pruned(before, archive.sha256, done=True), revision)
     return Done(archive, removed, forgotten)
 
 
@@ -220,9 +220,10 @@ async def _forget(place: Prunable, hour: int, on_step: OnStep) -> int:
     return forgotten
 
 
-async def _keep_mark(ledger: Ledger, mark: Pruned) -> None:
+async def _keep_mark(ledger: Ledger, mark: Pruned, revision: int) -> None:
+    """`revision`: one that the catalog has had; it may have moved meanwhile."""
     for _ in range(_ATTEMPTS):
-        revision, _ = await ledger.changes(2**62)
+        revision, _ = await ledger.changes(revision)
         try:
             await ledger.change([Document(PRUNED_KIND, PRUNED_KEY, body_of(mark))], expected=revision)
         except Stale:
