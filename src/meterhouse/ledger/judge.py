@@ -122,8 +122,9 @@ def _check(decision: Decision, sight: Sight) -> Entries:
     entries = columns_of(decision.entries)
     if entries:
         quantities = entries.quantities
-        if not 0 <= min(quantities) <= max(quantities) < QUANTITY_LIMIT or _LENGTHS != set(
-            map(len, entries.record_ids)
+        if (
+            not 0 <= min(quantities) <= max(quantities) < QUANTITY_LIMIT
+            or set(map(len, entries.record_ids)) != _LENGTHS
         ):
             raise AssertionError("a rule would keep a quantity or an id that no ledger can hold")
         if sight.records and not sight.records.keys().isdisjoint(entries.keys):
