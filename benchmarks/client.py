@@ -1,12 +1,15 @@
 """What a call costs whoever makes it: processor time and wall time per BatchMeterUsage of 25 records, beside peers.
 
-    python benchmarks/client.py [--rounds 5] [--calls 2000] [--only NAME]
+    python -m benchmarks.client [--rounds 5] [--calls 2000] [--only NAME] [--write-docs]
 
 One connection, kept alive, to a server in another process that reads the request and answers a constant. Every client
 runs in a process and an environment of its own, all of them in turn, round after round, so that a machine that is busy
-for a while is busy for all; a figure is the median of its rounds. Processor time is utime + stime of the client's
-process. The first call is that of a fresh process (import, client, one call), less what Python itself takes; with
-compiled bytecode.
+for a while is busy for all; a figure is the least of its rounds, since whatever else runs on a machine only adds to
+it. Processor time is utime + stime of the client's process. The first call is that of a fresh process (import, client,
+one call), less what Python itself takes; with compiled bytecode.
+
+Instructions are counted by Valgrind's callgrind (`--write-docs`): those of the client's process outside the kernel, the
+same on a busy machine as on a quiet one. A call's are the difference between a long run and a short one.
 
 Few calls a round would measure something else: the interpreter's full garbage collections after the imports, some
 milliseconds each, fall into the first thousand.
@@ -18,12 +21,11 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +34,10 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.strangers.environments import python_of  # noqa: E402 - the line above lets it be found
+from benchmarks import client_page  # noqa: E402 - the line above lets it be found
+from benchmarks.client_page import Measured  # noqa: E402 - the same
+from benchmarks.machine import Others  # noqa: E402 - the same
+from tests.strangers.environments import python_of  # noqa: E402 - the same
 
 RESULT = (
     '{"UsageRecord":{"Timestamp":1795219200,"Dimension":"users","CustomerIdentifier":"X01EXAMPLE%02d","Quantity":7},'
@@ -274,23 +279,42 @@ def _variables(bytecode: str) -> Mapping[str, str]:
     return {**kept, "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.devnull, "PYTHONPYCACHEPREFIX": bytecode}
 
 
+def _command(contender: Contender, url: str, calls: int) -> list[str]:
+    return [_python(contender.environment), "-c", MEASURE + contender.script, url, str(calls)]
+
+
 def _calls(contender: Contender, url: str, calls: int, bytecode: str) -> dict[str, float]:
-    command = [_python(contender.environment), "-c", MEASURE + contender.script, url, str(calls)]
+    command = _command(contender, url, calls)
     printed = subprocess.run(command, env=_variables(bytecode), capture_output=True, text=True, check=True).stdout
     measured: dict[str, float] = json.loads(printed)
     return measured
 
 
-def _first_call(python: str, script: str, url: str, bytecode: str) -> float:
+def _first_call(command: list[str], bytecode: str) -> float:
     """Processor milliseconds of a fresh process."""
-    before, _ = _children(), time.perf_counter()
-    subprocess.run([python, "-c", script, url, "0"], env=_variables(bytecode), check=True)
+    before = _children()
+    subprocess.run(command, env=_variables(bytecode), check=True)
     return (_children() - before) * 1e3
 
 
 def _children() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def _instructions(command: list[str], bytecode: str) -> int:
+    """Instructions of a process outside the kernel."""
+    counting = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={os.devnull}", *command]
+    variables = {**_variables(bytecode), "PYTHONHASHSEED": "0"}
+    told = subprocess.run(counting, env=variables, capture_output=True, text=True, check=True).stderr
+    found = _COLLECTED.search(told)
+    assert found is not None, told
+    return int(found[1])
+
+
+_COLLECTED = re.compile(r"Collected : ([0-9]+)")
+_SHORT, _LONG = 40, 360
+"""Calls of a short run and of a long one; either makes a quarter more, to warm up."""
 
 
 def main() -> None:
@@ -300,42 +324,82 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=2000)
     parser.add_argument("--only", default="")
     parser.add_argument("--serve", action="store_true")
+    parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
     if options.serve:
         serve()
         return
     chosen = {name: one for name, one in _contenders().items() if name.startswith(options.only)}
+    others = Others()
     with _server() as url, tempfile.TemporaryDirectory() as bytecode:
-        _table_of_calls(chosen, url, options.rounds, options.calls, bytecode)
-        _table_of_first_calls(chosen, url, options.rounds, bytecode)
+        calls = measure_calls(chosen, url, options.rounds, options.calls, bytecode)
+        print(table_of_calls(calls))
+        first = measure_first_calls(chosen, url, options.rounds, bytecode)
+        print(f"\n{table_of_first_calls(first)}")
+        counted = count_instructions(chosen, url, bytecode) if options.write_docs else ({}, {})
+    if options.write_docs:
+        client_page.write(Measured(calls, first, *counted), options.rounds, options.calls, others.share(), ROOT)
 
 
-def _table_of_calls(chosen: Mapping[str, Contender], url: str, rounds: int, calls: int, bytecode: str) -> None:
+def measure_calls(
+    chosen: Mapping[str, Contender], url: str, rounds: int, calls: int, bytecode: str
+) -> dict[str, dict[str, float]]:
+    """Processor and wall microseconds a call, by contender."""
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
     for _ in range(rounds):
         for name, contender in chosen.items():
             # capo's synchronous client waits 40 ms in each call, which makes its rounds long and changes nothing.
             measured[name].append(_calls(contender, url, calls // 20 if name == "capo" else calls, bytecode))
-    cpu = {name: statistics.median(one["cpu"] for one in found) for name, found in measured.items()}
-    wall = {name: statistics.median(one["wall"] for one in found) for name, found in measured.items()}
-    print(f"{'a call of 25 records':34}{'CPU us':>9}{'wall us':>9}{'boto3 is':>10}{'capo async is':>15}")
-    for name in chosen:
-        ratios = [f"{cpu[peer] / cpu[name]:.1f}x" if peer in cpu else "" for peer in ("boto3", "capo, async")]
-        print(f"{name:34}{cpu[name]:9.0f}{wall[name]:9.0f}{ratios[0]:>10}{ratios[1]:>15}")
+    return {
+        name: {what: min(one[what] for one in found) for what in ("cpu", "wall")} for name, found in measured.items()
+    }
 
 
-def _table_of_first_calls(chosen: Mapping[str, Contender], url: str, rounds: int, bytecode: str) -> None:
+def table_of_calls(calls: Mapping[str, Mapping[str, float]]) -> str:
+    """For a terminal; `benchmarks/clients.py` reads it."""
+    lines = [f"{'a call of 25 records':34}{'CPU us':>9}{'wall us':>9}{'boto3 is':>10}{'capo async is':>15}"]
+    for name, one in calls.items():
+        ratios = [
+            f"{calls[peer]['cpu'] / one['cpu']:.1f}x" if peer in calls else "" for peer in ("boto3", "capo, async")
+        ]
+        lines.append(f"{name:34}{one['cpu']:9.0f}{one['wall']:9.0f}{ratios[0]:>10}{ratios[1]:>15}")
+    return "\n".join(lines)
+
+
+def measure_first_calls(chosen: Mapping[str, Contender], url: str, rounds: int, bytecode: str) -> dict[str, float]:
+    """Processor milliseconds of import, client and first call, by contender."""
     found: dict[str, float] = {}
-    for name in FIRST_CALLS:
-        if name in chosen:
-            python = _python(chosen[name].environment)
-            nothing = min(_first_call(python, "pass", url, bytecode) for _ in range(rounds))
-            whole = MEASURE + chosen[name].script
-            found[name] = min(_first_call(python, whole, url, bytecode) for _ in range(rounds + 1)) - nothing
-    print(f"\n{'import, client, first call':34}{'CPU ms':>9}{'of boto3':>9}")
+    for name in filter(chosen.__contains__, FIRST_CALLS):
+        nothing = [_python(chosen[name].environment), "-c", "pass"]
+        command = _command(chosen[name], url, 0)
+        without = min(_first_call(nothing, bytecode) for _ in range(rounds))
+        found[name] = min(_first_call(command, bytecode) for _ in range(2 * rounds)) - without
+    return found
+
+
+def table_of_first_calls(found: Mapping[str, float]) -> str:
+    """For a terminal."""
+    lines = [f"{'import, client, first call':34}{'CPU ms':>9}{'of boto3':>9}"]
     for name, milliseconds in found.items():
         share = f"{milliseconds / found['boto3']:.2f}" if "boto3" in found else ""
-        print(f"{name:34}{milliseconds:9.0f}{share:>9}")
+        lines.append(f"{name:34}{milliseconds:9.0f}{share:>9}")
+    return "\n".join(lines)
+
+
+def count_instructions(
+    chosen: Mapping[str, Contender], url: str, bytecode: str
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Thousands of instructions a call, and millions of the first call, by contender."""
+    calls: dict[str, float] = {}
+    first: dict[str, float] = {}
+    for name, contender in chosen.items():
+        if name in FIRST_CALLS:
+            nothing = _instructions([_python(contender.environment), "-c", "pass"], bytecode)
+            first[name] = (_instructions(_command(contender, url, 0), bytecode) - nothing) / 1e6
+        if name != "capo":
+            short, long = (_instructions(_command(contender, url, count), bytecode) for count in (_SHORT, _LONG))
+            calls[name] = (long - short) / ((_LONG - _SHORT) * 1.25) / 1000
+    return calls, first
 
 
 if __name__ == "__main__":

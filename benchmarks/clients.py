@@ -15,7 +15,7 @@ _LINE: Final = re.compile(r"^(?P<name>\S.*?)\s{2,}(?P<cpu>[0-9]+)\s+(?P<wall>[0-
 
 
 def clients(bench: Bench) -> Iterator[Run]:
-    """Processor and wall microseconds of a call of 25 records; each client's figure is the median of the rounds."""
+    """Processor and wall microseconds of a call of 25 records; each client's figure is the least of the rounds."""
     command = [sys.executable, str(CLIENT), "--rounds", str(bench.sizes.rounds), "--calls", str(bench.sizes.calls)]
     printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     yield from read_table(printed)
