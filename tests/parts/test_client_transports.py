@@ -1,6 +1,6 @@
 """HTTP over real sockets: what is sent, what is read, what is kept open, and how each failure is called.
 
-Every test here runs with blocking sockets and with asyncio.
+Every test here runs with blocking sockets, with asyncio, and with uvloop in asyncio's place.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -60,11 +61,13 @@ class _Blocking:
 
 
 class _Asyncio:
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+
     def __init__(self, options: NetworkOptions | None = None, routes: Routes | None = None) -> None:
         self._transport = AsyncSocketTransport(options, routes)
 
     def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
+        self._loop = type(self).new_loop()
         return self
 
     def __exit__(self, *ending: object) -> None:
@@ -82,7 +85,11 @@ class _Asyncio:
         return self._loop.run_until_complete(all_of_them())
 
 
-@pytest.fixture(params=[_Blocking, _Asyncio], ids=["sockets", "asyncio"])
+class _Uvloop(_Asyncio):
+    new_loop = uvloop.new_event_loop
+
+
+@pytest.fixture(params=[_Blocking, _Asyncio, _Uvloop], ids=["sockets", "asyncio", "uvloop"])
 def make(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Makes a transport, to be used in a `with`."""
     kind: Callable[..., Any] = request.param

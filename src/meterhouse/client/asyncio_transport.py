@@ -174,7 +174,7 @@ class _Pool:
         oldest = self.loop.time() - idle_seconds
         while connections:
             connection = connections.pop()
-            if connection.is_open and connection.idle_since >= oldest:
+            if connection.is_open and connection.idle_since > oldest:
                 return connection
             connection.close()
         return None

@@ -84,7 +84,7 @@ class SocketTransport:
                 connection = connections.pop()
             except IndexError:  # another thread took the last one
                 return None
-            if connection.idle_since >= oldest:
+            if connection.idle_since > oldest:
                 return connection
             connection.close()
         return None
