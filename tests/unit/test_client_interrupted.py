@@ -53,6 +53,7 @@ def test_an_interrupted_call_waits_for_nobody() -> None:
     with pytest.raises(KeyboardInterrupt):
         client.batch_meter_usage([used(number) for number in range(1000)], product_code="p")
     assert not transport.released.is_set()
+    assert all(thread.daemon for thread in transport.threads), "a program that ends now must not wait for them"
     transport.released.set()
     for thread in transport.threads:
         thread.join(60)

@@ -7,14 +7,11 @@ of at most 25 records, it runs in the caller's own thread.
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from meterhouse.client.errors import TransportError
 from meterhouse.client.flow import Blocking, Flow, Fork, Instant, Join, Joined, Now, Send, Sleep, value_type
 from meterhouse.client.transport import Transport
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
 
 _MOST_THREADS = 64
 
@@ -89,14 +86,17 @@ def _unless_over(flow: Flow[value_type], is_over: threading.Event) -> Flow[value
 
 
 class _Threads:
-    """The forks of one call."""
+    """The forks of one call, and threads that run them: as many as have been at work at the same time.
+
+    They are daemons, so that a program that was interrupted can end without their answers.
+    """
 
     def __init__(self, run_one: Callable[[Flow[Any]], Any]) -> None:
         self._run_one = run_one
         self._is_over = threading.Event()
         self._waiting: list[Fork] = []
         self._running = 0
-        self._pool: ThreadPoolExecutor | None = None
+        self._threads: list[threading.Thread] = []
 
     def fork(self, fork: Fork) -> None:
         self._waiting.append(fork)
@@ -105,16 +105,18 @@ class _Threads:
         if len(self._waiting) == 1 and not self._running:
             fork = self._waiting.pop()
             return Joined(fork.name, self._run_one(fork.flow))
-        if self._pool is None:
-            import queue  # noqa: PLC0415 - few calls have more than 25 records
-            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - the same
+        if not self._threads:
+            from queue import SimpleQueue  # noqa: PLC0415 - few calls have more than 25 records
 
-            self._ended: queue.SimpleQueue[Joined | BaseException] = queue.SimpleQueue()
-
-            self._pool = ThreadPoolExecutor(_MOST_THREADS, "meterhouse-call")
+            self._forked: SimpleQueue[Fork | None] = SimpleQueue()
+            self._ended: SimpleQueue[Joined | BaseException] = SimpleQueue()
         self._running += len(self._waiting)
+        while len(self._threads) < min(self._running, _MOST_THREADS):
+            thread = threading.Thread(target=self._work, name="meterhouse-call", daemon=True)
+            self._threads.append(thread)
+            thread.start()
         for fork in self._waiting:
-            self._pool.submit(self._run_in_thread, fork)
+            self._forked.put(fork)
         self._waiting.clear()
         ended = self._ended.get()
         self._running -= 1
@@ -122,18 +124,22 @@ class _Threads:
             raise ended
         return ended
 
-    def _run_in_thread(self, fork: Fork) -> None:
-        try:
-            self._ended.put(Joined(fork.name, self._run_one(_unless_over(fork.flow, self._is_over))))
-        except BaseException as surprise:  # noqa: BLE001 - raised again where the caller waits for it
-            self._ended.put(surprise)
+    def _work(self) -> None:
+        while (fork := self._forked.get()) is not None:
+            try:
+                self._ended.put(Joined(fork.name, self._run_one(_unless_over(fork.flow, self._is_over))))
+            except BaseException as surprise:  # noqa: BLE001 - raised again where the caller waits for it
+                self._ended.put(surprise)
 
     def end(self) -> None:
         # Where some are still at work the call was interrupted. Their answers may take a minute, and whoever pressed
         # Ctrl-C waits for none of them; each ends with the step that it is at.
         self._is_over.set()
-        if self._pool is not None:
-            self._pool.shutdown(wait=self._running == 0, cancel_futures=True)
+        for _ in self._threads:
+            self._forked.put(None)
+        if self._running == 0:
+            for thread in self._threads:
+                thread.join()
 
 
 class SystemClock:
