@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from tests.e2e.market import BUYER, CATALOG, KEYS, LEGACY, STRANGER, TOKEN, now_seconds
 from tests.e2e.serving import Server, run_meterhouse
+
+GOOD: Final = {"Timestamp": now_seconds(), "Dimension": "users", "CustomerAWSAccountId": BUYER, "Quantity": 7}
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,13 @@ def test_the_services_own_answer(server: Server, tmp_path: Path) -> None:
         ("resolve-customer", {"RegistrationToken": "none"}, 1, "InvalidTokenException"),
         ("resolve-customers", {}, 2, "'resolve-customers' is no operation: batch-meter-usage, meter-usage,"),
         ("resolve-customer", "[]", 2, "the input is no JSON object"),
+        ("batch-meter-usage", {"ProductCode": LEGACY}, 2, "UsageRecords must be given, a list"),
+        ("batch-meter-usage", {"UsageRecords": {}}, 2, "UsageRecords must be given, a list"),
+        ("batch-meter-usage", {"UsageRecord": []}, 2, "UsageRecord is no member; known are UsageRecords, ProductCode"),
+        ("batch-meter-usage", {"UsageRecords": [{"Quantitiy": 5}]}, 2, "UsageRecords.1.Quantitiy is no member"),
+        ("batch-meter-usage", {"UsageRecords": [{"Quantitiy": 5}]}, 2, "known are Timestamp, Dimension,"),
+        ("batch-meter-usage", {"UsageRecords": [GOOD, GOOD | {"Quantity": -1}]}, 2, "usageRecords.2.member.quantity"),
+        ("meter-usage", {"UsageQuantities": 5}, 2, "UsageQuantities is no member"),
         ("resolve-customer", "file://none.json", 2, "--cli-input-json: none.json cannot be read"),
     ],
 )

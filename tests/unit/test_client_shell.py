@@ -106,12 +106,12 @@ def test_once_is_the_one_request_that_aws_would_be_sent() -> None:
 
 def test_the_other_operations_print_their_answer() -> None:
     """Member for member, in AWS's words."""
-    for verb, said in (
-        ("meter-usage", {"MeteringRecordId": "x"}),
-        ("register-usage", {"Signature": "a.b.c"}),
-        ("resolve-customer", {"ProductCode": "p", "Metadata": {"AgreementId": "agmt-1"}}),
+    for verb, asked, said in (
+        ("meter-usage", {"ProductCode": "p"}, {"MeteringRecordId": "x"}),
+        ("register-usage", {"ProductCode": "p"}, {"Signature": "a.b.c"}),
+        ("resolve-customer", {"RegistrationToken": "t"}, {"ProductCode": "p", "Metadata": {"AgreementId": "agmt-1"}}),
     ):
-        printed = run(verb, {"ProductCode": "p"}, [answer(said)])
+        printed = run(verb, asked, [answer(said)])
         assert json.loads(printed.text) == said
         assert printed.is_success
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
+from msgspec import inspect as shape_info
 
 from meterhouse.client.client import MeteringClient
 from meterhouse.client.errors import InvalidRequestError
@@ -30,6 +31,7 @@ from meterhouse.core import shapes
 from meterhouse.core.moment import datetime_of
 from meterhouse.core.outcome import Fault
 from meterhouse.core.usage import micros_of
+from meterhouse.wire.careful import constraints_of
 from meterhouse.wire.codec import decode
 
 VERBS: Final = {
@@ -39,6 +41,13 @@ VERBS: Final = {
     "resolve-customer": "ResolveCustomer",
 }
 """The operations as a shell names them."""
+
+_INPUTS: Final = {
+    "BatchMeterUsage": shapes.BatchMeterUsageRequest[int],
+    "MeterUsage": shapes.MeterUsageRequest[int],
+    "RegisterUsage": shapes.RegisterUsageRequest,
+    "ResolveCustomer": shapes.ResolveCustomerRequest,
+}
 
 _GROUPS: Final = {
     Accepted: "accepted",
@@ -61,7 +70,8 @@ def call_operation(client: MeteringClient, verb: str, input_json: str, *, once: 
     """Calls an operation with an input in AWS's form (`{"ProductCode": "…", "UsageRecords": […]}`).
 
     `is_success` is False where a record was not accepted. Raises MeteringError for all else that goes wrong:
-    InvalidRequestError where the verb is none or the input is no JSON object.
+    InvalidRequestError where the verb is none, the input is no JSON object, or it has a member that the operation does
+    not know: a service ignores those, so a misspelt Quantity would be metered as 0.
     """
     operation = VERBS.get(verb)
     if operation is None:
@@ -70,11 +80,29 @@ def call_operation(client: MeteringClient, verb: str, input_json: str, *, once: 
         said = msgspec.json.decode(input_json, type=dict[str, Any])
     except msgspec.DecodeError as error:
         raise InvalidRequestError(f"the input is no JSON object: {error}") from None
+    _check_members(said, shape_info.type_info(_INPUTS[operation]), "")
     if operation == "BatchMeterUsage" and not once:
-        records = [_record(one) for one in said.get("UsageRecords") or ()]
+        records = [_record(place, one) for place, one in enumerate(said["UsageRecords"], 1)]
         return _printed_batch(client.batch_meter_usage(records, product_code=said.get("ProductCode") or None))
     answer = client.call(operation, said)
     return Printed(_pretty(answer), _is_all_success(answer))
+
+
+def _check_members(said: object, kind: shape_info.Type, where: str) -> None:
+    """Refuses unknown members, and a list of records that is missing or none."""
+    kind, _ = constraints_of(kind)
+    if isinstance(kind, shape_info.ListType) and isinstance(said, list):
+        for place, one in enumerate(said, 1):
+            _check_members(one, kind.item_type, f"{where}.{place}")
+    elif isinstance(kind, shape_info.StructType) and isinstance(said, dict):
+        fields = {field.encode_name: field for field in kind.fields}
+        for name, value in said.items():
+            path = f"{where}.{name}" if where else name
+            if name not in fields:
+                raise InvalidRequestError(f"{path} is no member; known are {', '.join(fields)}")
+            _check_members(value, fields[name].type, path)
+        if "UsageRecords" in fields and not isinstance(said.get("UsageRecords"), list):
+            raise InvalidRequestError("UsageRecords must be given, a list")
 
 
 def _is_all_success(answer: Mapping[str, Any]) -> bool:
@@ -82,7 +110,7 @@ def _is_all_success(answer: Mapping[str, Any]) -> bool:
     return statuses <= {"Success"} and not answer.get("UnprocessedRecords")
 
 
-def _record(said: object) -> UsageRecord:
+def _record(place: int, said: object) -> UsageRecord:
     """A record in AWS's form as one of ours, read by the service's own decoder. Raises InvalidRequestError."""
     body = msgspec.json.encode({"UsageRecords": [said]})
     try:
@@ -97,7 +125,7 @@ def _record(said: object) -> UsageRecord:
             allocations=tuple(map(_allocation, record.usage_allocations or ())),
         )
     except Fault as fault:
-        raise InvalidRequestError(fault.message) from None
+        raise InvalidRequestError(fault.message.replace("usageRecords.1.", f"usageRecords.{place}.")) from None
 
 
 def _quantity(whole: int | None, decimal: str | None) -> int | Decimal:
