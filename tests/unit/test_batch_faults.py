@@ -2,6 +2,7 @@
 (contract §1, "Order in which faults are judged").
 """
 
+import sys
 from itertools import combinations
 from typing import Any, Final, NamedTuple
 
@@ -420,3 +421,14 @@ def test_names_that_are_refused_are_not_remembered() -> None:
     send(catalog, KeptRecords(), said())
     noted = [name for notes in catalog._remembered.values() for name in notes if isinstance(name, tuple)]
     assert noted == [(None, ACTIVE, None, "users")]
+
+
+def test_made_up_customers_are_not_kept_for_ever() -> None:
+    """A customer nobody knows is noted, once for all its names, but not interned: some Pythons never forget that."""
+    catalog = market()
+    for dimension in ("users", "requests"):
+        send(catalog, KeptRecords(), said(customer_aws_account_id=str(432_100_009_876), dimension=dimension))
+    (notes,) = catalog._remembered.values()
+    first, second = (name[1] for name in notes if isinstance(name, tuple))
+    assert first is second
+    assert sys.intern(str(432_100_009_876)) is not first

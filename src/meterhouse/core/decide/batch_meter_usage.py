@@ -67,6 +67,9 @@ _IS_STEADY: Final = attrgetter("is_steady")
 _SETTLED: Final = "the latest start of the steady agreements"
 """Among the notes, beside what names mean: from then on no steady agreement need be asked when it began."""
 
+_TEXTS: Final = "the texts of the names"
+"""Among the notes: each text that names have, by itself."""
+
 _OF_REQUEST: Final = (FaultCode.INVALID_PRODUCT_CODE,)
 """What refuses the request as such, so that no record is named."""
 
@@ -186,8 +189,10 @@ def _meanings(call: Call[BatchMeterUsageRequest[Timestamp]], catalog: Catalog) -
         if meant is None:
             meant = _meaning(said, seller, code, catalog)
             if meant.refusal is None:  # what is refused could be made up without end, and be of any size
-                # Few texts are many names: shared, they are found in the processor's caches.
-                remembered[tuple(text and intern(text) for text in name)] = meant
+                # Few texts are many names: shared, they are found in the processor's caches. Not by `intern`, which on
+                # some Pythons keeps for ever what it was given, and customers can be made up.
+                shared = remembered.setdefault(_TEXTS, {})
+                remembered[tuple(text and shared.setdefault(text, text) for text in name)] = meant
                 if meant.is_steady:
                     remembered[_SETTLED] = max(remembered.get(_SETTLED, _EVER), meant.since_micros)
         meanings.append(meant)
