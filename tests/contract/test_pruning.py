@@ -203,6 +203,26 @@ async def test_a_pruned_ledger_can_be_copied(tmp_path: Path) -> None:
     assert (await pruned(postgres, tmp_path)).removed_records == 0
 
 
+async def test_the_log_stays_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many batches there are, the log of a file holds but a few of them."""
+    monkeypatch.setattr(sqlite_pruning, "BATCH_RECORDS", 2)
+    monkeypatch.setattr(sqlite_pruning, "CARRIED_BATCHES", 2)
+    engine = next(one for one in ENGINES if one.name == "sqlite")
+    ledger = await engine.open(tmp_path, Bounds())
+    await fill(ledger)
+    await ledger.close()
+    log, sizes = tmp_path / "ledger.db-wal", []
+
+    def measure(_done: int, _total: int | None, what: str) -> None:
+        if what == "Records are removed":
+            sizes.append(log.stat().st_size)
+
+    async with open_prunable_sqlite(tmp_path / "ledger.db") as opened:
+        await prune(opened, BEFORE, tmp_path / "old.jsonl", NOW, measure)
+    assert len(sizes) > 12
+    assert sizes[-1] < 2 * sizes[3]
+
+
 class Died(Exception):
     """Stands for a power cut."""
 

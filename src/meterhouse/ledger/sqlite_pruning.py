@@ -7,7 +7,7 @@ what is changed here that it would write again.
 import asyncio
 from array import array
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -23,6 +23,9 @@ from meterhouse.ledger.sqlite import open_sqlite
 from meterhouse.ledger.sqlite_file import connect_to_write, failure_of, place_of_ledger
 from meterhouse.ledger.sqlite_rows import Rows, fetch
 from meterhouse.ledger.sqlite_schema import POSITION_BITS, SERIES_BITS
+
+CARRIED_BATCHES: Final = 32
+"""How many batches the log may hold before it is carried over: some tens of MB at most, however much is removed."""
 
 _SERIES: Final = (1 << SERIES_BITS) - 1
 _FIRST_KEY: Final = -(2**63)
@@ -66,6 +69,7 @@ class PrunableSqlite:
     def __init__(self, ledger: Ledger, path: Path) -> None:
         self.ledger = ledger
         self._path = place_of_ledger(path)
+        self._batches = 0
 
     async def partitions(self) -> Sequence[Partition]:
         """See `pruning.Prunable`."""
@@ -84,7 +88,7 @@ class PrunableSqlite:
         try:
             after: int | None = _FIRST_KEY
             while after is not None:
-                after, removed = await self._run(partial(_remove_some, db, after, hour, last))
+                after, removed = await self._batch(db, partial(_remove_some, db, after, hour, last))
                 if removed:
                     yield removed
         finally:
@@ -98,7 +102,7 @@ class PrunableSqlite:
             for number in numbers.values():
                 after: str | None = ""
                 while after is not None:
-                    after, forgotten = await self._run(partial(_forget_some, db, number, kind, after, is_old))
+                    after, forgotten = await self._batch(db, partial(_forget_some, db, number, kind, after, is_old))
                     if forgotten:
                         yield forgotten
         finally:
@@ -110,6 +114,17 @@ class PrunableSqlite:
             return await self._run(lambda: read(db))
         finally:
             db.close()
+
+    async def _batch(self, db: apsw.Connection, job: Callable[[], answer_type]) -> answer_type:
+        """A batch; now and then the log is carried over behind one, since here nobody else does that.
+
+        Whoever prunes may do so for want of room, and the log would come to more than all that is removed.
+        """
+        done = await self._run(job)
+        self._batches += 1
+        if self._batches % CARRIED_BATCHES == 0:
+            await self._run(partial(_carry_over, db))
+        return done
 
     async def _connected(self) -> apsw.Connection:
         return await self._run(lambda: connect_to_write(self._path, ""))
@@ -126,6 +141,11 @@ class PrunableSqlite:
 def _numbers_of_partitions(db: apsw.Connection) -> dict[Partition, int]:
     rows = fetch(db, "SELECT region, product, id FROM partitions")
     return {Partition(region, product): number for region, product, number in rows}
+
+
+def _carry_over(db: apsw.Connection) -> None:
+    with suppress(apsw.BusyError, apsw.LockedError):  # somebody else does so
+        db.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_PASSIVE)
 
 
 def _remove_some(db: apsw.Connection, after: int, hour: int, last: Mapping[int, int]) -> _Batch:
