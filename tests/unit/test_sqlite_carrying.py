@@ -1,12 +1,18 @@
 """When the log is carried over, and by whom, by table."""
 
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 
 import apsw
 import pytest
 
-from meterhouse.ledger.sqlite_carrying import AGAIN_PAGES, CARRY_PAGES, FEW_PAGES, PASSES, Carried, Carrying
+from meterhouse.ledger import sqlite
+from meterhouse.ledger.sqlite_carrying import AGAIN_PAGES, CARRY_PAGES, FEW_PAGES, PASSES, Carried, Carrier, Carrying
+from meterhouse.ledger.sqlite_file import connect_to_carry, connect_to_read, connect_to_write
+from meterhouse.ledger.sqlite_reader import Reader
 
 READER, LOCKED, FAILS = "a reader holds the log", "a lock is taken", "the disk fails"
 
@@ -91,3 +97,32 @@ async def test_when_it_is_due() -> None:
         await carrying.close()
         passes.append(log.passes)
     assert passes == [0, 1, 1, 2, 2, 2, 3]
+
+
+def test_nobody_is_back_before_the_writer_has_connected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reader and carrier have let go of the file when the writer connects, and cannot connect meanwhile."""
+    path = tmp_path / "ledger.db"
+    connect_to_write(path, "").close()
+    reader, carrier = Reader(partial(connect_to_read, path, "")), Carrier(partial(connect_to_carry, path, ""))
+    carrier.carry()
+    assert reader.within_one_transaction(reader.counts) == (0, 0)
+    free: list[bool] = []
+
+    def is_free(lock: threading.RLock) -> None:
+        free.append(lock.acquire(blocking=False))
+
+    def connect(path: Path, vfs: str) -> apsw.Connection:
+        assert (reader._connection, carrier._db) == (None, None)
+        for lock in (reader._alone, carrier._alone):
+            other = threading.Thread(target=is_free, args=(lock,))
+            other.start()
+            other.join()
+        return connect_to_write(path, vfs)
+
+    monkeypatch.setattr(sqlite, "connect_to_write", connect)
+    writing = sqlite._connect(path, "", (carrier, reader))
+    assert free == [False, False]
+    carrier.carry()
+    assert reader.within_one_transaction(reader.counts) == (0, 0)
+    for one in (carrier, reader, writing):
+        one.close()

@@ -13,7 +13,7 @@ Theory
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -74,7 +74,7 @@ async def open_sqlite(
     writing, reading = Worker("meterhouse-ledger-writer"), Worker("meterhouse-ledger-reader")
     reader, carrier = Reader(partial(connect_to_read, path, vfs)), Carrier(partial(connect_to_carry, path, vfs))
     try:
-        writer = await writing.run(lambda: Writer(partial(_connect, path, vfs, (reader, carrier))))
+        writer = await writing.run(lambda: Writer(partial(_connect, path, vfs, (carrier, reader))))
     except BaseException as error:
         await writing.close()
         await reading.close()
@@ -89,10 +89,11 @@ async def open_sqlite(
 
 
 def _connect(path: Path, vfs: str, others: Sequence[Reader | Carrier]) -> apsw.Connection:
-    """The writer's connection, made when nobody else has one: `sqlite_carrying` says why."""
-    for other in others:
-        other.close()
-    return connect_to_write(path, vfs)
+    """The writer's connection, made while nobody else has one: `sqlite_carrying` says why."""
+    with ExitStack() as apart:
+        for other in others:
+            apart.enter_context(other.apart())
+        return connect_to_write(path, vfs)
 
 
 class SqliteLedger:

@@ -25,8 +25,9 @@ A failure
     again, and all of it is carried over anew. What was acknowledged is in the log meanwhile.
 
 Rules of this file
-  - One carries at a time, and never while the writer connects, which closes the others' connections: each of them is
-    used and closed under its own lock.
+  - One carries at a time, and never while the writer connects, which closes the others' connections and keeps them from
+    connecting before it is done: each is used and closed under its own lock. Were one back too early, SQLite would
+    believe its old count.
   - A lock that is taken, by SQLite's word, is no failure.
 """
 
@@ -34,8 +35,8 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 import apsw
@@ -64,7 +65,7 @@ class Carrier:
 
     def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
         self._connect = connect
-        self._alone = threading.Lock()
+        self._alone = threading.RLock()
         self._db: apsw.Connection | None = None
 
     def carry(self) -> Carried:
@@ -83,6 +84,13 @@ class Carrier:
             if db is not None:
                 with suppress(apsw.Error):
                     db.close(force=True)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Lets go of the file in the same way, and keeps off it meanwhile."""
+        with self._alone:
+            self.close()
+            yield
 
 
 def _give_way() -> None:

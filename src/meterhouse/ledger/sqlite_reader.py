@@ -7,8 +7,8 @@ that says where the next begins.
 
 import threading
 from array import array
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple, TypeVar
 
 import apsw
@@ -199,6 +199,13 @@ class Reader:
             if db is not None:
                 with suppress(apsw.Error):
                     db.close(force=True)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Lets go of the file in the same way, and keeps off it meanwhile."""
+        with self._alone:
+            self.close()
+            yield
 
     @property
     def _db(self) -> apsw.Connection:
