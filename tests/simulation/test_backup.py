@@ -63,6 +63,25 @@ async def test_a_stopped_ledger_is_copied_with_its_log(tmp_path: Path) -> None:
     assert await complaints(tmp_path / "copy.db", range(5), range(5)) == []
 
 
+async def test_a_log_is_left_to_the_server(tmp_path: Path) -> None:
+    """A file and the log that a killed server left beside it are as they were; a file without a log is left without."""
+    path, killed = tmp_path / "ledger.db", tmp_path / "killed.db"
+    ledger = await open_sqlite(path)
+    await Turn(0).run(ledger)
+    before = {}
+    for beside in ("", "-wal"):
+        before[beside] = path.with_name(path.name + beside).read_bytes()
+        killed.with_name(killed.name + beside).write_bytes(before[beside])
+    await ledger.close()
+    back_up(killed, tmp_path / "copy.db")
+    assert {beside: killed.with_name(killed.name + beside).read_bytes() for beside in before} == before
+    assert before["-wal"]
+    assert await complaints(tmp_path / "copy.db", [0], [0]) == []
+    back_up(path, tmp_path / "another.db")
+    assert not path.with_name("ledger.db-wal").exists()
+    assert not path.with_name("ledger.db-shm").exists()
+
+
 async def test_a_backup_is_refused_with_a_reason(tmp_path: Path) -> None:
     """No ledger there, none of ours, damaged, or something in the way: each is refused, and nothing is left behind."""
     path = tmp_path / "ledger.db"

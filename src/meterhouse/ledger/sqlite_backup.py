@@ -53,22 +53,38 @@ def back_up(source: Path, target: Path, on_pages: OnPages = lambda _done, _total
 
 
 def _copy(source: Path, unfinished: Path, on_pages: OnPages) -> None:
+    copy = apsw.Connection(str(unfinished))
+    try:
+        _copy_pages(source, copy, on_pages)
+        found = copy.pragma("quick_check")
+        if found != "ok":
+            raise LedgerFailure(f"{source} is damaged: {found}")
+    finally:
+        copy.close()
+
+
+def _copy_pages(source: Path, copy: apsw.Connection, on_pages: OnPages) -> None:
     # Opened to write, because SQLite may have to make a stopped server's log readable first; nothing is changed.
     original = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         original.set_busy_timeout(BUSY_MILLISECONDS)
         if not check_ours(original, source):
             raise CannotOpen(f"{source} is an empty file")
-        copy = apsw.Connection(str(unfinished))
-        try:
-            with original, copy.backup("main", original, "main") as backup:
-                original.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # the transaction reads from here on
-                while not backup.step(STEP_PAGES):
-                    on_pages(backup.page_count - backup.remaining, backup.page_count)
-            found = copy.pragma("quick_check")
-            if found != "ok":
-                raise LedgerFailure(f"{source} is damaged: {found}")
-        finally:
-            copy.close()
+        with original, copy.backup("main", original, "main") as backup:
+            original.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # the transaction reads from here on
+            while not backup.step(STEP_PAGES):
+                on_pages(backup.page_count - backup.remaining, backup.page_count)
     finally:
-        original.close()
+        _let_go(original, source)
+
+
+def _let_go(original: apsw.Connection, source: Path) -> None:
+    """Closes the file without touching a log that has something.
+
+    Whoever lets go last carries the log over and removes it. That is for a server alone, which may have let go because
+    it could not (`sqlite_carrying`). An empty log was made for this copy, and is removed.
+    """
+    log = source.with_name(source.name + "-wal")
+    if log.exists() and log.stat().st_size > 0:
+        original.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    original.close()
