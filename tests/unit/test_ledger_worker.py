@@ -1,7 +1,9 @@
 """The thread that runs jobs for the event loop."""
 
 import asyncio
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -53,4 +55,33 @@ async def test_an_exception_that_is_no_error_comes_back_too() -> None:
     with pytest.raises(SystemExit):
         await worker.run(leave)
     assert await worker.run(lambda: "still here") == "still here"
+    await worker.close()
+
+
+async def test_a_job_that_failed_leaves_no_ring() -> None:
+    """What a job held is free once its exception was dealt with, and not only when garbage is looked for."""
+    worker = Worker("test")
+
+    class Held:
+        pass
+
+    async def fail() -> "weakref.ref[Held]":
+        held = Held()
+
+        def job() -> None:
+            raise OSError(str(held))
+
+        try:
+            await worker.run(job)
+        except OSError:
+            return weakref.ref(held)
+        raise AssertionError("the job's exception was lost")
+
+    gc.disable()
+    try:
+        held = await fail()
+        await worker.run(lambda: None)
+        assert held() is None
+    finally:
+        gc.enable()
     await worker.close()

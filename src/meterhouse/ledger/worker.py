@@ -6,11 +6,15 @@ half-done piece of database work is nothing one could leave.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
 answer_type = TypeVar("answer_type")
+
+_Asked = tuple[Callable[[], Any], "asyncio.Future[Any]", asyncio.AbstractEventLoop]
+"""A job, who waits for it, and where."""
 
 
 class Worker:
@@ -21,7 +25,7 @@ class Worker:
     """
 
     def __init__(self, name: str) -> None:
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[_Asked | None] = SimpleQueue()
         self._thread = Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
@@ -40,19 +44,7 @@ class Worker:
     def _answer_of(self, job: Callable[[], answer_type]) -> "asyncio.Future[answer_type | BaseException]":
         loop = asyncio.get_running_loop()
         future: asyncio.Future[answer_type | BaseException] = loop.create_future()
-
-        def answered() -> None:
-            answer: answer_type | BaseException
-            try:
-                answer = job()
-            except BaseException as error:  # noqa: BLE001 - carried over to where it is waited for, and raised there
-                answer = error
-            try:
-                loop.call_soon_threadsafe(_resolve, future, answer)
-            except RuntimeError:  # the loop was closed meanwhile: nobody is left to be told
-                return
-
-        self._jobs.put(answered)
+        self._jobs.put((job, future, loop))
         return future
 
     async def close(self) -> None:
@@ -62,8 +54,20 @@ class Worker:
         self._thread.join()
 
     def _serve(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
+        while (asked := self._jobs.get()) is not None:
+            job, future, loop = asked
+            answer = _outcome_of(job)
+            with suppress(RuntimeError):  # the loop was closed meanwhile: nobody is left to be told
+                loop.call_soon_threadsafe(_resolve, future, answer)
+            del asked, job, future, loop, answer  # for the same reason as in `run`
+
+
+def _outcome_of(job: Callable[[], answer_type]) -> answer_type | BaseException:
+    """What a job gives or raises."""
+    try:
+        return job()
+    except BaseException as error:  # noqa: BLE001 - carried over to where it is waited for, and raised there
+        return error
 
 
 def _resolve(future: "asyncio.Future[Any]", answer: object) -> None:
