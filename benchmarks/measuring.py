@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import uvloop
-
 from benchmarks import sending
 from benchmarks.load import RECORDS_A_REQUEST, Prepare, Signer
 from benchmarks.results import Figures, Run
@@ -105,7 +103,7 @@ def loaded(
 ) -> Figures:
     """Sends the requests as fast as they are answered. `accepts`: each record must have been answered with Success."""
     used = server.cpu_seconds()
-    ran = uvloop.run(sending.send_all(server.host, server.port, requests, connections=connections))
+    ran = sending.send_all(server.host, server.port, requests, connections=connections)
     used = server.cpu_seconds() - used
     return checked(server, ran, records_a_request if accepts else 0) | {
         "requests_per_second": ran.rate,
@@ -116,8 +114,7 @@ def loaded(
 
 def rated(server: Server, requests: Sequence[bytes], rate: float, seed: int) -> Figures:
     """Sends the requests at a rate; `seed` makes the chance of when each is due."""
-    sent = sending.send_at_rate(server.host, server.port, requests, connections=CONNECTIONS, rate=rate, seed=seed)
-    ran = uvloop.run(sent)
+    ran = sending.send_at_rate(server.host, server.port, requests, connections=CONNECTIONS, rate=rate, seed=seed)
     return checked(server, ran, RECORDS_A_REQUEST) | {"requests_per_second": ran.rate}
 
 

@@ -124,7 +124,7 @@ def _serving(folder: Path, contender: Contender, products: int) -> Iterator[Serv
 
 def _figures(server: Server, running: Postgres, prepared: Sequence[bytes]) -> Figures:
     count, used = len(prepared), (cpu_seconds_of(server.pid), cpu_seconds_of(running.process_id))
-    ran = uvloop.run(sending.send_all(server.host, server.port, prepared, connections=CONNECTIONS))
+    ran = sending.send_all(server.host, server.port, prepared, connections=CONNECTIONS)
     by_server, by_database = cpu_seconds_of(server.pid) - used[0], cpu_seconds_of(running.process_id) - used[1]
     return checked(server, ran, RECORDS_A_REQUEST) | {
         "requests_per_second": ran.rate,

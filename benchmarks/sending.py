@@ -6,21 +6,31 @@ those of many independent callers do; one that finds every connection busy waits
 instant it was due. So a server that stalls is charged with all who had to wait, not only with the one in hand.
 
 A server that closes the connection behind an answer, as some do, is connected to anew: that is part of its cost.
+
+The load takes as little of its processor as it can, and none while it waits, because what are two processors to the
+system may be the two halves of one core: a load that is busy then makes the server slow. So the sockets are waited for
+to the microsecond and without an event loop, and answers are looked through once the run is over.
 """
 
-import asyncio
 import random
 import re
+import select
+import selectors
+import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 SUCCESS: Final = (b'"Status":"Success"', b'"MeteringRecordId"')
 """By what a record that was accepted is known in an answer: of a batch, and of a single one."""
+PATIENCE_SECONDS: Final = 60
+"""How long no answer at all may come."""
 
 _LENGTH: Final = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE)
 _CLOSES: Final = re.compile(rb"connection: *close", re.IGNORECASE)
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_READ_BYTES: Final = 262_144
 
 
 class Ran(NamedTuple):
@@ -43,195 +53,141 @@ class Ran(NamedTuple):
         return 1000 * self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
 
 
-class _Tally:
-    """What came back, and whether all of it has."""
+class _Connection:
+    """One connection: has one request at a time under way."""
 
-    def __init__(self, expected: int) -> None:
-        self.expected = expected
-        self.latencies: list[float] = []
-        self.statuses: dict[int, int] = {}
-        self.accepted = 0
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def __init__(self, host: str, port: int, selector: selectors.DefaultSelector) -> None:
+        self._place = (host, port)
+        self._selector = selector
+        self._received = b""
+        self._from = 0.0
+        self._socket: socket.socket | None = self._connected()
 
-    def add(self, status: int, body: bytes, seconds: float) -> None:
-        """Counts an answer."""
-        self.latencies.append(seconds)
-        self.statuses[status] = self.statuses.get(status, 0) + 1
-        self.accepted += body.count(SUCCESS[0]) or body.count(SUCCESS[1])
-        if len(self.latencies) == self.expected and not self.ended.done():
-            self.ended.set_result(None)
+    def send(self, request: bytes, counted_from: float) -> None:
+        """Sends a request, on a new connection where the server closed the last one."""
+        self._from = counted_from
+        if self._socket is None:
+            self._socket = self._connected()
+        self._socket.sendall(request)
 
-    def fail(self, error: Exception) -> None:
-        """The run cannot go on."""
-        if not self.ended.done():
-            self.ended.set_exception(error)
+    def answer(self) -> tuple[bytes, float] | None:
+        """Takes what has come: the whole answer and its latency, or None where some of it is still to come."""
+        assert self._socket is not None, "nothing comes on a closed connection"
+        piece = self._socket.recv(_READ_BYTES)
+        if not piece:
+            raise ConnectionResetError("the server closed the connection without an answer")
+        received = self._received = self._received + piece if self._received else piece
+        head_bytes = received.find(_END_OF_HEAD)
+        if head_bytes < 0:
+            return None
+        length = _LENGTH.search(received, 0, head_bytes)
+        assert length is not None, "every answer has a length"
+        if len(received) < head_bytes + len(_END_OF_HEAD) + int(length[1]):
+            return None
+        latency = time.perf_counter() - self._from
+        self._received = b""
+        if _CLOSES.search(received, 0, head_bytes):
+            self.close()
+        return received, latency
+
+    def close(self) -> None:
+        """Hangs up."""
+        if self._socket is not None:
+            self._selector.unregister(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def _connected(self) -> socket.socket:
+        connected = socket.create_connection(self._place, PATIENCE_SECONDS)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._selector.register(connected, selectors.EVENT_READ, self)
+        return connected
 
 
-class _Source:
-    """Where a connection's next request comes from. This one gives it at once, for as long as there are any."""
+class _Line:
+    """The requests still to be sent, and when the first of them is due."""
 
-    def __init__(self, requests: Sequence[bytes]) -> None:
-        self._waiting = iter(requests)
+    def __init__(self, requests: Sequence[bytes], instants: Iterator[float] | None) -> None:
+        self._requests = iter(requests)
+        self._instants = instants
+        self._started = time.perf_counter()
+        self.due_at = 0.0
+        """0: at once."""
+        self.first: bytes | None = None
+        self._advance()
 
-    def begin(self, connections: Sequence["_Connection"]) -> None:
-        """All are connected, and the clock runs."""
-        for connection in connections:
-            self.idle(connection)
+    def send(self, connection: _Connection) -> None:
+        """The first goes out."""
+        assert self.first is not None
+        connection.send(self.first, self.due_at or time.perf_counter())
+        self._advance()
 
-    def idle(self, connection: "_Connection") -> None:
-        """A connection can send."""
-        request = next(self._waiting, None)
-        if request is not None:
-            connection.send(request, time.perf_counter())
+    def _advance(self) -> None:
+        self.first = next(self._requests, None)
+        if self._instants is not None:
+            self.due_at = self._started + next(self._instants)
 
 
-class _Clocked(_Source):
-    """Gives requests when they are due, which is at a mean rate and otherwise left to chance.
+def send_all(host: str, port: int, requests: Sequence[bytes], *, connections: int) -> Ran:
+    """Sends every request once, each connection its next when the last was answered."""
+    return _send(host, port, requests, connections, None)
 
-    It never sleeps: it asks the clock at every turn of the loop, since a timer is late by up to a millisecond. That
-    takes a whole processor, which the load has.
+
+def send_at_rate(
+    host: str, port: int, requests: Sequence[bytes], *, connections: int, rate: float, seed: int = 1
+) -> Ran:
+    """Sends every request once, so many a second."""
+    return _send(host, port, requests, connections, _instants(rate, seed))
+
+
+def _send(host: str, port: int, requests: Sequence[bytes], connections: int, due: Iterator[float] | None) -> Ran:
+    """`due`: how long after the begin each request falls due; None: all at once, each counted from when it is sent."""
+    answers: list[tuple[bytes, float]] = []
+    with selectors.DefaultSelector() as selector:
+        idle = deque(_Connection(host, port, selector) for _ in range(connections))
+        made = tuple(idle)
+        started = time.perf_counter()
+        line = _Line(requests, due)
+        try:
+            while len(answers) < len(requests):
+                while line.first is not None and idle and line.due_at <= time.perf_counter():
+                    line.send(idle.popleft())
+                until = line.due_at - time.perf_counter() if line.first is not None and idle else PATIENCE_SECONDS
+                for connection in _ready(selector, until):
+                    answer = connection.answer()
+                    if answer is not None:
+                        answers.append(answer)
+                        idle.append(connection)
+            seconds = time.perf_counter() - started
+        finally:
+            for connection in made:
+                connection.close()
+    return Ran(
+        len(answers),
+        seconds,
+        sorted(latency for _, latency in answers),
+        dict(Counter(int(answer[9:12]) for answer, _ in answers)),
+        sum(answer.count(SUCCESS[0]) or answer.count(SUCCESS[1]) for answer, _ in answers),
+    )
+
+
+def _ready(selector: selectors.DefaultSelector, seconds: float) -> list[_Connection]:
+    """The connections on which something has come; none where nothing has within the time. TimeoutError where that is
+    `PATIENCE_SECONDS`.
     """
-
-    def __init__(self, requests: Sequence[bytes], rate: float, seed: int) -> None:
-        super().__init__(requests)
-        self._idle: deque[_Connection] = deque()
-        self._due: deque[tuple[bytes, float]] = deque()
-        self._rate = rate
-        self._seed = seed
-        self._at: Iterator[float] = iter(())
-        self._next_at = 0.0
-
-    def begin(self, connections: Sequence["_Connection"]) -> None:
-        """All are connected, and the clock runs."""
-        super().begin(connections)
-        self._at = _instants(self._rate, self._seed)
-        self._next_at = next(self._at)
-        self._run()
-
-    def idle(self, connection: "_Connection") -> None:
-        """A connection can send: whoever waits longest goes first."""
-        if self._due:
-            connection.send(*self._due.popleft())
-        else:
-            self._idle.append(connection)
-
-    def _run(self) -> None:
-        now = time.perf_counter()
-        while self._next_at <= now:
-            request = next(self._waiting, None)
-            if request is None:
-                return
-            if self._idle:
-                self._idle.popleft().send(request, self._next_at)
-            else:
-                self._due.append((request, self._next_at))
-            self._next_at = next(self._at)
-        asyncio.get_running_loop().call_soon(self._run)
+    if seconds < PATIENCE_SECONDS:
+        # A selector waits for whole milliseconds, which is longer than requests are apart; `select` for microseconds.
+        came, _, _ = select.select((selector.fileno(),), (), (), max(0, seconds))
+        return [key.data for key, _ in selector.select(0)] if came else []
+    found = selector.select(PATIENCE_SECONDS)
+    if not found:
+        raise TimeoutError(f"no answer came within {PATIENCE_SECONDS} seconds")
+    return [key.data for key, _ in found]
 
 
 def _instants(rate: float, seed: int) -> Iterator[float]:
     chance = random.Random(seed)
-    at = time.perf_counter()
+    at = 0.0
     while True:
         at += chance.expovariate(rate)
         yield at
-
-
-class _Connection(asyncio.Protocol):
-    """One connection: has one request at a time under way."""
-
-    def __init__(self, host: str, port: int, source: _Source, tally: _Tally) -> None:
-        self._place = (host, port)
-        self._source = source
-        self._tally = tally
-        self._received = b""
-        self._request: bytes | None = None
-        self._from = 0.0
-        self._transport: asyncio.Transport | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self._lost = asyncio.Event()
-        self._lost.set()
-
-    async def connect(self) -> None:
-        """Connects, and sends what was to be sent meanwhile."""
-        await asyncio.get_running_loop().create_connection(lambda: self, *self._place)
-        if self._request is not None:
-            assert self._transport is not None
-            self._transport.write(self._request)
-
-    def send(self, request: bytes, counted_from: float) -> None:
-        """Sends a request, on a new connection where the server closed the last one."""
-        self._request = request
-        self._from = counted_from
-        if self._transport is not None:
-            self._transport.write(request)
-        else:
-            self._connecting = asyncio.ensure_future(self.connect())
-            self._connecting.add_done_callback(self._connected)
-
-    async def close(self) -> None:
-        """Hangs up, and returns when that is done."""
-        if self._transport is not None:
-            self._transport.close()
-        await self._lost.wait()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._lost.clear()
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        head, found, body = self._received.partition(b"\r\n\r\n")
-        if not found:
-            return
-        if len(body) < int(_LENGTH.search(head)[1]):  # type: ignore[index]  # every answer has a length
-            return
-        now = time.perf_counter()
-        self._received = b""
-        self._request = None
-        if _CLOSES.search(head):
-            assert self._transport is not None
-            self._transport.close()
-            self._transport = None
-        self._tally.add(int(head[9:12]), body, now - self._from)
-        self._source.idle(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._transport is None:
-            self._lost.set()
-        elif self._transport.is_closing():  # and not a new one already
-            self._lost.set()
-            self._transport = None
-            if self._request is not None:
-                self._tally.fail(exc or ConnectionResetError("the server closed the connection without an answer"))
-
-    def _connected(self, connecting: "asyncio.Task[None]") -> None:
-        if not connecting.cancelled() and (error := connecting.exception()) is not None:
-            self._tally.fail(error if isinstance(error, Exception) else RuntimeError(str(error)))
-
-
-async def send_all(host: str, port: int, requests: Sequence[bytes], *, connections: int) -> Ran:
-    """Sends every request once, each connection its next when the last was answered."""
-    return await _send(host, port, requests, connections, _Source(requests))
-
-
-async def send_at_rate(
-    host: str, port: int, requests: Sequence[bytes], *, connections: int, rate: float, seed: int = 1
-) -> Ran:
-    """Sends every request once, so many a second."""
-    return await _send(host, port, requests, connections, _Clocked(requests, rate, seed))
-
-
-async def _send(host: str, port: int, requests: Sequence[bytes], connections: int, source: _Source) -> Ran:
-    tally = _Tally(len(requests))
-    made = [_Connection(host, port, source, tally) for _ in range(connections)]
-    for connection in made:
-        await connection.connect()
-    started = time.perf_counter()
-    source.begin(made)
-    try:
-        await tally.ended
-        seconds = time.perf_counter() - started
-    finally:
-        await asyncio.gather(*(connection.close() for connection in made))
-    return Ran(len(tally.latencies), seconds, sorted(tally.latencies), tally.statuses, tally.accepted)

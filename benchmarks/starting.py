@@ -3,8 +3,6 @@
 import time
 from collections.abc import Iterator
 
-import uvloop
-
 from benchmarks import load, sending, servers
 from benchmarks.filling import with_history
 from benchmarks.growth import CUSTOMERS
@@ -31,7 +29,7 @@ def starting(bench: Bench) -> Iterator[Run]:
 def _first_answer(server: Server, body: bytes) -> Figures:
     ready = time.perf_counter()
     requests = prepared(server, lambda signer: [signer.batch(body)])
-    checked(server, uvloop.run(sending.send_all(server.host, server.port, requests, connections=1)), RECORDS_A_REQUEST)
+    checked(server, sending.send_all(server.host, server.port, requests, connections=1), RECORDS_A_REQUEST)
     return {
         "ready_seconds": ready - server.started,
         "first_answer_seconds": time.perf_counter() - server.started,

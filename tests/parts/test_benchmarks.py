@@ -136,7 +136,7 @@ def _figures(ran: Ran) -> tuple[int, dict[int, int], int]:
 async def test_all_requests_are_answered(said: bytes) -> None:
     """Each request is sent once and its answer counted, also by a server that hangs up behind each answer."""
     async with answering(lambda _number: said) as port:
-        ran = await send_all("127.0.0.1", port, [b"x"] * 40, connections=4)
+        ran = await asyncio.to_thread(send_all, "127.0.0.1", port, [b"x"] * 40, connections=4)
     assert _figures(ran) == (40, {200: 40}, 40)
     assert list(ran.latencies) == sorted(ran.latencies)
 
@@ -145,13 +145,13 @@ async def test_a_server_that_says_nothing_ends_the_run() -> None:
     """A connection that is closed without an answer is no result."""
     async with answering(lambda number: KEPT_ALIVE if number < 3 else b"") as port:
         with pytest.raises(ConnectionError):
-            await send_all("127.0.0.1", port, [b"x"] * 10, connections=1)
+            await asyncio.to_thread(send_all, "127.0.0.1", port, [b"x"] * 10, connections=1)
 
 
 async def test_waiting_for_a_connection_counts() -> None:
     """At a rate, a latency counts from when its request was due: whoever waits behind a stalled one is late too."""
     async with answering(lambda _number: KEPT_ALIVE, hold_seconds=0.05) as port:
-        ran = await send_at_rate("127.0.0.1", port, [b"x"] * 5, connections=1, rate=1e6)
+        ran = await asyncio.to_thread(send_at_rate, "127.0.0.1", port, [b"x"] * 5, connections=1, rate=1e6)
     assert _figures(ran) == (5, {200: 5}, 5)
     assert min(ran.latencies) > 0.04
 

@@ -128,6 +128,7 @@ class App:
         hidden = self._edge.profile.hidden
         arrival = Arrival(scope["headers"], scope["query_string"], self._request_ids.text(), real_now_micros(), hidden)
         arrival.body = body
+        del body
         outcome, response = await self._outcome(arrival)
         operation = UNNAMED if arrival.operation is None else arrival.operation.name
         self._metrics.answered(operation, outcome, time.perf_counter() - begun)
@@ -217,6 +218,7 @@ class App:
         assert arrival.operation is not None, "a gate found it"
         assert arrival.body is not None, "a gate saw it"
         arrival.request = await asyncio.to_thread(decode, arrival.body, arrival.operation.request, arrival.hidden)
+        arrival.body = b""
 
     def _judge(self, arrival: Arrival) -> tuple[Operation, Call[Any]]:
         """The request behind the gates, its form and constraints checked."""
@@ -227,6 +229,7 @@ class App:
         profile = self._edge.profile
         if arrival.request is None:
             arrival.request = decode(arrival.body, arrival.operation.request, arrival.hidden)
+            arrival.body = b""
         call = Call(arrival.request, arrival.signer, arrival.region, profile, self._edge.regions)
         return arrival.operation, call
 

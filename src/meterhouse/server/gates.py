@@ -64,6 +64,7 @@ class Arrival:
         "_written",
         "admitted",
         "body",
+        "body_sha256",
         "headers",
         "hidden",
         "operation",
@@ -94,7 +95,10 @@ class Arrival:
         self._said: Answer | None = None
         self._written = b""
         self.body: bytes | None = None
-        """None where it was too large to be read."""
+        """None where it was too large to be read; empty once it was: what is not held any more, the next request's body
+        takes the place of, while that place is still in the processor's caches."""
+        self.body_sha256 = ""
+        """In hexadecimal; empty until it is asked for."""
         self.operation: Operation | None = None
         self.signer = Signer("", "")
         self.policy: str | None = None
@@ -143,7 +147,9 @@ def find_operation(edge: Edge, arrival: Arrival) -> None:
 def authenticate_signer(edge: Edge, arrival: Arrival) -> None:
     """Who signed, and for which Region: strictly by the signature, or as the catalog says under open auth."""
     assert arrival.body is not None, "the size is judged first"
-    signed = SignedRequest("POST", arrival.headers, sha256_hex(arrival.body), b"/", arrival.query)
+    if not arrival.body_sha256:
+        arrival.body_sha256 = sha256_hex(arrival.body)
+    signed = SignedRequest("POST", arrival.headers, arrival.body_sha256, b"/", arrival.query)
     if edge.open_auth:
         arrival.signer, arrival.region = _open_signer(edge, *read_key_and_region(signed))
         return
