@@ -312,7 +312,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     """A ledger in a folder that is not there is refused, and the folder is not made."""
     ended = run_meterhouse("serve", "--port", "0", "--data", "no/where/ledger.db", folder=tmp_path)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.endswith("no/where is not a directory: make it, or name another place for the ledger\n")
+    assert ended.stderr.endswith("no/where is not a directory: make it, or name another place for the ledger.\n")
     assert not list(tmp_path.iterdir())
 
 
@@ -331,7 +331,7 @@ def test_one_server_has_a_ledger(folder: Path) -> None:
         for name in ("ledger.db", "other-name.db", "./ledger.db"):
             ended = run_meterhouse("serve", "--port", "0", "--data", name, folder=folder)
             assert (ended.returncode, ended.stdout) == (1, "")
-            assert ended.stderr == f"meterhouse: {folder / 'ledger.db'} is in use by another server\n"
+            assert ended.stderr == f"meterhouse: {folder / 'ledger.db'} is in use by another server.\n"
         with Seller(server.port, KEYS) as seller:
             assert seller.batch(LEGACY, [record(0)]).body["Results"][0]["Status"] == "Success"
 

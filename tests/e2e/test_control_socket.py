@@ -86,8 +86,8 @@ def test_a_slash_in_a_parameter(server: Server, connection: HTTPConnection) -> N
 
 
 def test_a_body_beyond_bounds(connection: HTTPConnection) -> None:
-    """A body of a mebibyte is 413 in the usual form."""
-    status, headers, body = fetch(connection, "POST", "/v1/catalog", b" " * 1_048_576)
+    """A body of a mebibyte is 413 in the usual form, where no catalog is loaded."""
+    status, headers, body = fetch(connection, "POST", "/v1/products", b" " * 1_048_576)
     assert (status, headers["content-type"]) == (413, "application/json")
     assert json.loads(body)["error"]["code"] == "too_large"
 

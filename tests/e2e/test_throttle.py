@@ -70,7 +70,7 @@ def test_without_the_flag_nothing_is_throttled(tmp_path: Path) -> None:
         ("[MeterUsage]\nper_second = 0\n", "[MeterUsage]"),
         ("[MeterUsages]\nper_second = 1\n", "[MeterUsages] is no operation"),
         ("nonsense", "is not TOML"),
-        (None, "cannot be read"),
+        (None, "nor a TOML file that is there"),
     ],
 )
 def test_a_wrong_file_refuses_the_start(tmp_path: Path, text: str | None, reason: str) -> None:

@@ -135,7 +135,6 @@ REFUSED = [
     b"GET / HTTP/2.0\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n",
-    b"get / HTTP/1.1\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00",
 ]
 

@@ -104,10 +104,18 @@ def connect_to_write(path: Path, vfs: str) -> apsw.Connection:
         _migrate(db, path)
         _carry_over(db)
     except BaseException:
-        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # see `sqlite_carrying`: what it says of a failure
-        db.close(force=True)
+        if vfs or _bytes_of_log(path):
+            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # see `sqlite_carrying`: what it says of a failure
+        db.close(force=True)  # an empty log goes with it, so that a file which is refused is left as it was
         raise
     return db
+
+
+def _bytes_of_log(path: Path) -> int:
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size
+    except OSError:
+        return 0
 
 
 def connect_to_read(path: Path, vfs: str) -> apsw.Connection:

@@ -120,7 +120,11 @@ class Writer:
         self._next_partition = 1
         self._next_series = 1
         self._forget()
-        self._ready()
+        try:
+            self._ready()
+        except BaseException:
+            self.close()  # connecting has carried over all there was, so nothing is left that must not be
+            raise
 
     def keep(self, turns: Sequence[Turn]) -> Sequence[Verdict]:
         """Judges and keeps a group. `Unfit` where what could not be kept may be one turn's content."""
