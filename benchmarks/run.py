@@ -1,6 +1,6 @@
 """The benchmarks' one entry: `scripts/bench`.
 
-    scripts/bench                       all rows, full sizes (three quarters of an hour)
+    scripts/bench                       all rows, full sizes (half an hour)
     scripts/bench --quick               smaller sizes, without the slow disk (under five minutes)
     scripts/bench --only ingest,storage these rows alone
     scripts/bench --json FILE           keeps the results; with --only, in place of those rows that FILE has
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -51,13 +51,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bench = Bench((QUICK if given.quick else FULL).scaled(given.scale), Path(name))
         if given.check or given.record:
             return _hold(bench, record=given.record)
-        results = _measured(bench, given)
-    if given.json is not None:
-        if given.only and given.json.exists():
-            results = results._replace(rows=_in_order({**read(given.json).rows, **results.rows}))
-        given.json.write_text(to_json(results), encoding="utf-8")
+        earlier = read(given.json) if given.json is not None and given.only and given.json.exists() else None
+        for results in _measured(bench, given):  # kept after each row: half an hour is long to lose
+            if given.json is not None:
+                given.json.write_text(to_json(_beside(results, earlier)), encoding="utf-8")
     _show(results)
     return 0
+
+
+def _beside(results: Results, earlier: Results | None) -> Results:
+    """The results of some rows, and what is known of the others from an earlier run, with both commands."""
+    if earlier is None:
+        return results
+    commands = dict.fromkeys((*earlier.command.split("; "), results.command))
+    return results._replace(command="; ".join(commands), rows=_in_order({**earlier.rows, **results.rows}))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,15 +93,17 @@ def _names(text: str) -> tuple[str, ...]:
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
-def _measured(bench: Bench, given: argparse.Namespace) -> Results:
+def _measured(bench: Bench, given: argparse.Namespace) -> Iterator[Results]:
+    """The results so far, after each row."""
     machine = describe(bench.folder)
     chosen = [ROWS[name] for name in given.only] or [row for row in ROWS.values() if row.quick or not given.quick]
-    rows = {row.name: _row(row, bench) for row in chosen}
     words = ["--quick"] * given.quick + [f"--only {','.join(given.only)}"] * bool(given.only)
     words += [f"--scale {given.scale:g}"] * (given.scale != 1)
-    return Results(
-        " ".join(["scripts/bench", *words]), __version__, _commit(), machine, _settings(bench.sizes), _in_order(rows)
-    )
+    command, commit, settings = " ".join(["scripts/bench", *words]), _commit(), _settings(bench.sizes)
+    rows: dict[str, Told] = {}
+    for row in chosen:
+        rows[row.name] = _row(row, bench)
+        yield Results(command, __version__, commit, machine, settings, _in_order(rows))
 
 
 def _row(row: Row, bench: Bench) -> Told:
