@@ -31,13 +31,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from benchmarks import client_page
+from benchmarks.client_page import Measured
+from benchmarks.machine import Others
+from tests.strangers.environments import python_of
 
-from benchmarks import client_page  # noqa: E402 - the line above lets it be found
-from benchmarks.client_page import Measured  # noqa: E402 - the same
-from benchmarks.machine import Others  # noqa: E402 - the same
-from tests.strangers.environments import python_of  # noqa: E402 - the same
+ROOT = Path(__file__).resolve().parent.parent
 
 RESULT = (
     '{"UsageRecord":{"Timestamp":1795219200,"Dimension":"users","CustomerIdentifier":"X01EXAMPLE%02d","Quantity":7},'
@@ -261,8 +260,8 @@ def serve() -> None:
 
 @contextmanager
 def _server() -> Iterator[str]:
-    command = [sys.executable, __file__, "--serve"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "benchmarks.client", "--serve"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             yield f"http://127.0.0.1:{int(process.stdout.readline())}/"
@@ -349,7 +348,7 @@ def measure_calls(
     for _ in range(rounds):
         for name, contender in chosen.items():
             # capo's synchronous client waits 40 ms in each call, which makes its rounds long and changes nothing.
-            measured[name].append(_calls(contender, url, calls // 20 if name == "capo" else calls, bytecode))
+            measured[name].append(_calls(contender, url, max(1, calls // 20) if name == "capo" else calls, bytecode))
     return {
         name: {what: min(one[what] for one in found) for what in ("cpu", "wall")} for name, found in measured.items()
     }

@@ -10,14 +10,15 @@ from typing import Final
 from benchmarks.measuring import Bench
 from benchmarks.results import Run
 
-CLIENT: Final = Path(__file__).with_name("client.py")
+ROOT: Final = Path(__file__).resolve().parent.parent
 _LINE: Final = re.compile(r"^(?P<name>\S.*?)\s{2,}(?P<cpu>[0-9]+)\s+(?P<wall>[0-9]+)(?:\s|$)", re.MULTILINE)
 
 
 def clients(bench: Bench) -> Iterator[Run]:
     """Processor and wall microseconds of a call of 25 records; each client's figure is the least of the rounds."""
-    command = [sys.executable, str(CLIENT), "--rounds", str(bench.sizes.rounds), "--calls", str(bench.sizes.calls)]
-    printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    sizes = ["--rounds", str(bench.sizes.rounds), "--calls", str(bench.sizes.calls)]
+    command = [sys.executable, "-m", "benchmarks.client", *sizes]
+    printed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
     yield from read_table(printed)
 
 

@@ -112,7 +112,7 @@ def test_nobody_is_back_before_the_writer_has_connected(tmp_path: Path, monkeypa
         free.append(lock.acquire(blocking=False))
 
     def connect(path: Path, vfs: str) -> apsw.Connection:
-        assert (reader._connection, carrier._db) == (None, None)
+        assert (reader._connection, carrier._connection) == (None, None)
         for lock in (reader._alone, carrier._alone):
             other = threading.Thread(target=is_free, args=(lock,))
             other.start()

@@ -105,7 +105,7 @@ class AsyncSocketTransport:
         place = address if proxy is None else proxy.address
         secure = address.scheme == "https"
         if secure and self._tls is None:
-            from meterhouse.client.socket_transport import tls_context  # noqa: PLC0415 - only where it is used
+            from meterhouse.client.socket_transport import tls_context  # noqa: PLC0415 - the other way to send, for https
 
             self._tls = tls_context(self._options)
         tls = self._tls if secure and proxy is None else None
@@ -250,7 +250,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     async def tunnel(self, address: Address, proxy: Proxy) -> None:
         """Asks the proxy for a connection to the address. The caller bounds the time."""
-        from meterhouse.client.socket_transport import check_tunnel  # noqa: PLC0415 - only where it is used
+        from meterhouse.client.socket_transport import check_tunnel  # noqa: PLC0415 - few have a proxy to tunnel
 
         self._tunnel_head = bytearray()
         await self._write(tunnel_bytes(address, proxy))

@@ -61,7 +61,7 @@ _LONGEST_PORT: Final = 5
 
 
 def _split_any(url: str) -> tuple[Address, bytes]:
-    from urllib.parse import urlsplit  # noqa: PLC0415 - for the reason above
+    from urllib.parse import urlsplit  # noqa: PLC0415 - a tenth of a first call, and plain URLs need none
 
     try:
         parts = urlsplit(url)

@@ -35,11 +35,13 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import apsw
+
+from meterhouse.ledger.sqlite_beside import Beside
 
 CARRY_PAGES: Final = 6000
 """How long the log grows before it is carried over, in pages of 4 KiB: rarely, since a page written twice is carried
@@ -60,37 +62,16 @@ class Carried(NamedTuple):
     of: int
 
 
-class Carrier:
+class Carrier(Beside):
     """The connection that carries over. `carry` belongs to one thread, and raises `apsw.Error`."""
-
-    def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
-        self._connect = connect
-        self._alone = threading.RLock()
-        self._db: apsw.Connection | None = None
 
     def carry(self) -> Carried:
         """Carries over what it can without making anybody wait."""
         with self._alone:
-            if self._db is None:
+            if self._connection is None:
                 _give_way()
-                self._db = self._connect()
             of, pages = self._db.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_PASSIVE)
             return Carried(pages, of)
-
-    def close(self) -> None:
-        """Lets go of the file, behind a pass that is under way; any thread may ask for it. A later pass connects."""
-        with self._alone:
-            db, self._db = self._db, None
-            if db is not None:
-                with suppress(apsw.Error):
-                    db.close(force=True)
-
-    @contextmanager
-    def apart(self) -> Iterator[None]:
-        """Lets go of the file in the same way, and keeps off it meanwhile."""
-        with self._alone:
-            self.close()
-            yield
 
 
 def _give_way() -> None:

@@ -5,10 +5,8 @@ cannot be begun anew, and other reads wait for the thread. So whatever may be lo
 that says where the next begins.
 """
 
-import threading
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 import apsw
@@ -18,6 +16,7 @@ from meterhouse.core.usage import Partition, Series
 from meterhouse.ledger.packing import Body, entries_of, unpack
 from meterhouse.ledger.protocol import Cursor, Document, JournalEntry, RecordFilter
 from meterhouse.ledger.select import hours_of, wants_row
+from meterhouse.ledger.sqlite_beside import Beside
 from meterhouse.ledger.sqlite_rows import fetch
 from meterhouse.ledger.sqlite_schema import POSITION_BITS, SERIES_BITS
 
@@ -95,16 +94,11 @@ class HistorySlice(NamedTuple):
     rest: int | None
 
 
-class Reader:
+class Reader(Beside):
     """The reading connection. All methods but `close` belong to one thread.
 
     They raise `apsw.Error` and `msgspec.MsgspecError`.
     """
-
-    def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
-        self._connect = connect
-        self._alone = threading.RLock()
-        self._connection: apsw.Connection | None = None
 
     def within_one_transaction(self, read: Callable[[], answer_type]) -> answer_type:
         """What a read of this reader finds, all of it as it was at one moment: rows and series that belong together."""
@@ -191,27 +185,6 @@ class Reader:
         else:
             rows = fetch(self._db, "SELECT kind, key, body FROM documents WHERE revision > ?", (after,))
         return revision, [Document(*row) for row in rows]
-
-    def close(self) -> None:
-        """Lets go of the file, behind a read that is under way; any thread may ask for it. A later read connects."""
-        with self._alone:
-            db, self._connection = self._connection, None
-            if db is not None:
-                with suppress(apsw.Error):
-                    db.close(force=True)
-
-    @contextmanager
-    def apart(self) -> Iterator[None]:
-        """Lets go of the file in the same way, and keeps off it meanwhile."""
-        with self._alone:
-            self.close()
-            yield
-
-    @property
-    def _db(self) -> apsw.Connection:
-        if self._connection is None:
-            self._connection = self._connect()
-        return self._connection
 
     def _candidates(self, what: RecordFilter, rows: Sequence["_Row"]) -> Sequence["_Row"]:
         """The rows with at least one record of a wanted series: told from the numbers, which cost little to read."""
