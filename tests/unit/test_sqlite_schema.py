@@ -94,7 +94,7 @@ def test_a_writer_knows_only_so_many_series(tmp_path: Path) -> None:
     writer = Writer(partial(connect_to_write, tmp_path / "ledger.db", ""), series_kept=40)
     for start in range(0, 500, 10):
         writer.keep([keeping_turn(start, 10)])
-        assert sum(len(known.young) + len(known.old) for known in writer._partitions.values()) <= 40 + 2 * 10
+        assert len(writer._series) <= 40 + 2 * 10
     verdicts = writer.keep([keeping_turn(0, 500)])
     assert [getattr(verdict, "answer", verdict) for verdict in verdicts] == [0]
     assert writer.keep([keeping_turn(490, 20)])[0].answer == 10  # type: ignore[union-attr] # an exception would fail too

@@ -1,8 +1,8 @@
 """The writing side of the SQLite engine: what runs, one job after another, in the thread that alone writes.
 
 A group is one transaction: BEGIN IMMEDIATE, read, judge, append, COMMIT with its sync. What is known of the file
-besides (partitions, series and their numbers, the revision) is kept in memory as it stands *after* the transaction in
-hand; so whenever one fails, all of it is forgotten and read again, and memory and file cannot part.
+besides (partitions, the revision, and in `sqlite_series` the numbers of series) is kept in memory as it stands *after*
+the transaction in hand; so whenever one fails, all of it is forgotten and read again, and memory and file cannot part.
 
 After an error of the database the connection too is given up and made anew by the next job, and with it those of the
 other threads (`connect` sees to that; why, `sqlite_carrying` says). So the engine recovers by
@@ -11,7 +11,7 @@ connection sees what is there. Nothing of a failed group was acknowledged, which
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import repeat
 from operator import itemgetter
@@ -19,7 +19,6 @@ from typing import Final, cast
 
 import apsw
 import msgspec
-from msgspec.structs import astuple
 
 from meterhouse.core.usage import (
     BOTH_FORMS,
@@ -29,7 +28,6 @@ from meterhouse.core.usage import (
     Kept,
     Partition,
     RecordKey,
-    Series,
     columns_of,
 )
 from meterhouse.ledger.gather import Unfit
@@ -38,9 +36,7 @@ from meterhouse.ledger.packing import pack
 from meterhouse.ledger.protocol import CannotOpen, Document, Stale
 from meterhouse.ledger.sqlite_rows import Rows, fetch
 from meterhouse.ledger.sqlite_schema import POSITION_BITS, SERIES_BITS
-
-SERIES_KEPT: Final = 200_000
-"""How many series have their numbers in memory (about 100 MB): bounded, however many a ledger has."""
+from meterhouse.ledger.sqlite_series import SERIES_KEPT, SeriesNumbers
 
 NOWHERE: Final = -(2**63)
 """A key under which nothing is."""
@@ -59,20 +55,10 @@ _FIND_RECORDS: Final = (
     "SELECT r.key, r.quantity_micros, r.record_id FROM carray(?) AS wanted CROSS JOIN usage_records AS r "
     "ON r.key = wanted.value"
 )
-_FIND_SERIES: Final = Rows(
-    "SELECT wanted.column1, s.id FROM ({values}) AS wanted "
-    "CROSS JOIN series AS s ON s.partition = wanted.column2 AND s.license = wanted.column3 AND "
-    "s.customer = wanted.column4 AND s.dimension = wanted.column5 AND s.workload = wanted.column6 AND "
-    "s.token = wanted.column7",
-    7,
-)
 _FIND_CLAIMS: Final = Rows(
     "SELECT c.partition, c.kind, c.key, c.value FROM ({values}) AS wanted CROSS JOIN claims AS c "
     "ON c.partition = wanted.column1 AND c.kind = wanted.column2 AND c.key = wanted.column3",
     3,
-)
-_ADD_SERIES: Final = Rows(
-    "INSERT INTO series (id, partition, license, customer, dimension, workload, token) {values}", 7
 )
 _ADD_RECORDS: Final = Rows("INSERT INTO usage_records (key, quantity_micros, record_id, position) {values}", 4)
 _ADD_CLAIMS: Final = Rows("INSERT INTO claims (partition, kind, key, value) {values}", 4)
@@ -96,17 +82,15 @@ what is kept, and its numbers need not be looked for twice."""
 
 
 class _Known:
-    """What is known of a partition. The numbers of its series are in two generations: see `Writer._number`."""
+    """What is known of a partition."""
 
-    __slots__ = ("forms", "id", "old", "position", "records", "young")
+    __slots__ = ("forms", "id", "position", "records")
 
     def __init__(self, partition_id: int, position: int, records: int, forms: int) -> None:
         self.id = partition_id
         self.position = position
         self.records = records
         self.forms = forms
-        self.young: dict[Series, int] = {}
-        self.old: dict[Series, int] = {}
 
 
 class Writer:
@@ -114,11 +98,10 @@ class Writer:
 
     def __init__(self, connect: Callable[[], apsw.Connection], *, series_kept: int = SERIES_KEPT) -> None:
         self._connect = connect
-        self._series_kept = series_kept
+        self._series = SeriesNumbers(series_kept)
         self._db: apsw.Connection | None = None
         self._log_pages = 0
         self._next_partition = 1
-        self._next_series = 1
         self._forget()
         try:
             self._ready()
@@ -130,7 +113,7 @@ class Writer:
         """Judges and keeps a group. `Unfit` where what could not be kept may be one turn's content."""
         try:
             with self._transaction() as db:
-                self._make_room()
+                self._series.make_room()
                 sights, numbered = self._look(db, turns)
                 judged = judge(turns, sights, self._revision)
                 self._append(db, judged, numbered)
@@ -230,7 +213,7 @@ class Writer:
     def _forget(self) -> None:
         self._remembers = False
         self._partitions: dict[Partition, _Known] = {}
-        self._young_series = 0
+        self._series.forget()
 
     def _remember(self, db: apsw.Connection) -> None:
         for number, region, product, position, records, forms in fetch(
@@ -241,7 +224,7 @@ class Writer:
         self._next_partition = max(
             self._next_partition, db.execute("SELECT ifnull(max(id), 0) + 1 FROM partitions").get
         )
-        self._next_series = max(self._next_series, db.execute("SELECT ifnull(max(id), 0) + 1 FROM series").get)
+        self._series.read(db)
         self._revision: int = db.execute("SELECT revision FROM catalog").get
         self._remembers = True
 
@@ -264,7 +247,10 @@ class Writer:
             if forms[partition] == BOTH_FORMS:
                 look.extend(self._worth_reading(known, keys.rivals))
             claims.extend([(known.id, kind, name) for kind, name in keys.claims])
-        numbers = {partition: self._numbers_kept(db, partition, look) for partition, look in looks.items()}
+        numbers = {
+            partition: self._series.kept(db, self._partitions[partition].id, [key.series for key in look])
+            for partition, look in looks.items()
+        }
         records = self._find_records(db, looks, numbers)
         made = self._find_claims(db, claims)
         for partition in looks:
@@ -318,57 +304,11 @@ class Writer:
             made.setdefault(partition_id, {})[ClaimKey(kind, name)] = value
         return made
 
-    # Series and their numbers
-
-    def _numbers_kept(
-        self, db: apsw.Connection, partition: Partition, keys: Sequence[RecordKey]
-    ) -> Sequence[int | None]:
-        """The numbers of the series of keys, None where a series is not kept yet."""
-        known = self._partitions[partition]
-        numbers = self._numbers(known, keys)
-        if None in numbers:
-            self._look_up_series(db, known, {key.series for key in keys})
-            numbers = self._numbers(known, keys)
-        return numbers
-
-    def _numbers(self, known: _Known, keys: Iterable[RecordKey]) -> list[int | None]:
-        """The numbers of the series of keys, None where one is not in memory.
-
-        Memory is bounded by generations: what is used is young; when half the bound is young, that becomes old, and
-        what was old and not used since is dropped (`_make_room`, between groups: within one nothing is dropped).
-        """
-        young = known.young
-        numbers = [young.get(key.series) for key in keys]
-        if None in numbers and known.old:
-            for place, key in enumerate(keys):
-                if numbers[place] is None and (number := known.old.get(key.series)) is not None:
-                    self._learn(known, key.series, number)
-                    numbers[place] = number
-        return numbers
-
-    def _look_up_series(self, db: apsw.Connection, known: _Known, series: Iterable[Series]) -> None:
-        """Learns the numbers of those that are kept but not in memory."""
-        unknown = [each for each in series if each not in known.young]
-        wanted = [(place, known.id, *astuple(each)) for place, each in enumerate(unknown)]
-        for place, number in _FIND_SERIES.look_up(db, wanted):
-            self._learn(known, unknown[place], number)
-
-    def _learn(self, known: _Known, series: Series, number: int) -> None:
-        known.young[series] = number
-        self._young_series += 1
-
-    def _make_room(self) -> None:
-        if self._young_series * 2 >= self._series_kept:
-            for known in self._partitions.values():
-                known.old, known.young = known.young, {}
-            self._young_series = 0
-
     # What a group keeps
 
     def _append(self, db: apsw.Connection, judged: Judged, numbered: _Numbered) -> None:
         if not judged.rows and not judged.claims:
             return
-        series: list[tuple[int | str, ...]] = []
         records: list[tuple[int, int, bytes, int]] = []
         journal: list[tuple[int, int, bytes]] = []
         touched: dict[Partition, _Known] = {}
@@ -377,7 +317,7 @@ class Writer:
             known.position = position
             columns = columns_of(entries)
             known.records += len(columns)
-            numbers = numbered.get(id(columns.keys)) or self._numbers_for(known, columns.keys, series)
+            numbers = numbered.get(id(columns.keys)) or self._numbers_for(known, columns.keys)
             places = [(key.hour << SERIES_BITS) | number for key, number in zip(columns.keys, numbers, strict=True)]
             records += zip(places, columns.quantities, columns.record_ids, repeat(position))
             journal.append(
@@ -388,7 +328,7 @@ class Writer:
             known = touched[partition] = self._settled(partition)
             claims.append((known.id, kind, name, value))
         records.sort(key=itemgetter(0))
-        _ADD_SERIES.insert(db, series)
+        self._series.add(db)
         _ADD_RECORDS.insert(db, records)
         _ADD_CLAIMS.insert(db, claims)
         _ADD_JOURNAL.insert(db, journal)
@@ -396,20 +336,11 @@ class Writer:
             db, [(known.id, *name, known.position, known.records, known.forms) for name, known in touched.items()]
         )
 
-    def _numbers_for(self, known: _Known, keys: Sequence[RecordKey], new: list[tuple[int | str, ...]]) -> Sequence[int]:
-        """The numbers of the series of keys; what has none is given one and added to `new`."""
-        numbers = self._numbers(known, keys)
-        settled = [number for number in numbers if number is not None]
-        if len(settled) == len(numbers):
-            return settled
-        for key in keys:
-            series = key.series
-            if series not in known.young:
-                self._learn(known, series, self._next_series)
-                new.append((self._next_series, known.id, *astuple(series)))
-                known.forms |= BY_LICENSE if series.license else BY_PRODUCT
-                self._next_series += 1
-        return [known.young[key.series] for key in keys]
+    def _numbers_for(self, known: _Known, keys: Sequence[RecordKey]) -> Sequence[int]:
+        """The numbers of the series of keys; what has none is given one."""
+        numbers, forms = self._series.given(known.id, [key.series for key in keys])
+        known.forms |= forms
+        return numbers
 
     def _settled(self, partition: Partition) -> _Known:
         known = self._partitions.get(partition)
