@@ -30,7 +30,7 @@ from meterhouse.core.call import Call, Following, Plan
 from meterhouse.core.decide.batch_meter_usage import plan_batch_meter_usage
 from meterhouse.core.profile import NEWEST
 from meterhouse.core.shapes import BatchMeterUsageRequest
-from meterhouse.core.usage import Entries, Partition, RecordKey, columns_of
+from meterhouse.core.usage import Entries, Partition, RecordKeys, columns_of
 from meterhouse.ledger.judge import Sight
 from meterhouse.ledger.protocol import Decision, Header, Keys, View
 from meterhouse.ledger.sqlite import open_sqlite
@@ -213,7 +213,7 @@ Turn = tuple[Keys, Callable[[View], Decision]]
 def _turn(plan: Plan, following: Following, now_micros: int) -> Turn:
     """A turn whose rule has been asked already."""
     said = columns_of(following.entries)
-    keys = [RecordKey(key.hour - _EARLIER_HOURS, key.series) for key in said.keys]
+    keys = RecordKeys([hour - _EARLIER_HOURS for hour in said.keys.hours], said.keys.series)
     entries = Entries(keys, said.timestamps, said.quantities, said.record_ids, said.allocations)
     header = Header(
         "7d6c1c0e-1f0b-4f7e-9a55-0a4f6a1b2c3d",

@@ -8,7 +8,7 @@ These values are made and looked up by the million, so they are structs that rem
 a named tuple of named tuples.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import repeat
 from struct import Struct as Packed
@@ -55,6 +55,57 @@ class RecordKey(Struct, frozen=True, cache_hash=True, gc=False):
     series: Series
 
 
+class RecordKeys(Sequence[RecordKey]):
+    """Several keys, by columns. Each is made a `RecordKey` only where it is asked for."""
+
+    __slots__ = ("hours", "series")
+
+    def __init__(self, hours: Sequence[int], series: Sequence[Series]) -> None:
+        self.hours = hours
+        self.series = series
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+    __hash__ = None  # type: ignore[assignment] # as of every sequence that may be a list
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __iter__(self) -> Iterator[RecordKey]:
+        return map(RecordKey, self.hours, self.series)
+
+    @overload
+    def __getitem__(self, place: int) -> RecordKey: ...
+    @overload
+    def __getitem__(self, place: slice) -> "RecordKeys": ...
+    def __getitem__(self, place: "int | slice") -> "RecordKey | RecordKeys":
+        if isinstance(place, slice):
+            return RecordKeys(self.hours[place], self.series[place])
+        return RecordKey(self.hours[place], self.series[place])
+
+    def by_hour(self) -> Iterable[tuple[int, Sequence[Series]]]:
+        """Each hour with its series. Mostly one hour is all there is."""
+        hours = self.hours
+        if hours and hours.count(hours[0]) == len(hours):
+            return ((hours[0], self.series),)
+        found: dict[int, list[Series]] = {}
+        for hour, series in zip(hours, self.series, strict=True):
+            found.setdefault(hour, []).append(series)
+        return found.items()
+
+    def are_distinct(self) -> bool:
+        """Whether no two are the same."""
+        return all(len(set(series)) == len(series) for _, series in self.by_hour())
+
+
+def keys_by_columns(keys: Sequence[RecordKey]) -> RecordKeys:
+    """The same keys by columns."""
+    if isinstance(keys, RecordKeys):
+        return keys
+    return RecordKeys([key.hour for key in keys], [key.series for key in keys])
+
+
 class ClaimKey(NamedTuple):
     """Something that happens at most once within a partition, under its kind."""
 
@@ -95,7 +146,7 @@ class Entries(Sequence[Entry]):
 
     def __init__(
         self,
-        keys: Sequence[RecordKey],
+        keys: RecordKeys,
         timestamps: Sequence[int],
         quantities: Sequence[int],
         record_ids: Sequence[bytes],
@@ -137,6 +188,11 @@ class Entries(Sequence[Entry]):
             () if self.allocations is None else self.allocations[place],
         )
 
+    def kept(self, key: RecordKey) -> Kept:
+        """What is kept of the record under a key, which is one of these."""
+        place = next(place for place, other in enumerate(self.keys) if other == key)
+        return Kept(self.quantities[place], self.record_ids[place])
+
 
 def columns_of(entries: Sequence[Entry]) -> Entries:
     """The same records by columns."""
@@ -144,7 +200,7 @@ def columns_of(entries: Sequence[Entry]) -> Entries:
         return entries
     allocations = [entry.allocations for entry in entries]
     return Entries(
-        [entry.key for entry in entries],
+        keys_by_columns([entry.key for entry in entries]),
         [entry.timestamp_micros for entry in entries],
         [entry.quantity_micros for entry in entries],
         [entry.record_id for entry in entries],

@@ -9,12 +9,20 @@ under a key, or what no engine can hold exactly, is a bug of the rule, fails its
 the engines need not agree on how they would have failed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from meterhouse.core.outcome import Fault
-from meterhouse.core.usage import ClaimKey, Entries, Kept, Partition, RecordKey, columns_of
+from meterhouse.core.usage import (
+    ClaimKey,
+    Entries,
+    Kept,
+    Partition,
+    RecordKey,
+    Series,
+    columns_of,
+    keys_by_columns,
+)
 from meterhouse.ledger.protocol import Decision, JournalEntry, Keys, Stale, View
 
 QUANTITY_LIMIT: Final = 2**63
@@ -22,6 +30,7 @@ QUANTITY_LIMIT: Final = 2**63
 RECORD_ID_BYTES: Final = 16
 
 _LENGTHS: Final = {RECORD_ID_BYTES}
+_NOTHING: Final[Mapping[Series, Entries]] = {}
 _SECOND: Final = "a rule would keep a second record under one key"
 
 Verdict = Decision | Exception
@@ -58,8 +67,8 @@ class Sight:
         """What was kept before the group."""
         self.claims = claims
         """What was claimed before the group."""
-        self.staged: dict[RecordKey, tuple[int, bytes]] = {}
-        """What earlier turns of the group keep, as the parts of a `Kept`."""
+        self.staged: dict[int, dict[Series, Entries]] = {}
+        """By hour and series, the entries of an earlier turn of the group that has a record there."""
         self.made: dict[ClaimKey, bytes] = {}
         """The claims staged."""
 
@@ -67,17 +76,29 @@ class Sight:
         """What is kept or staged under a key."""
         kept = self.records.get(key)
         if kept is None and self.staged:
-            staged = self.staged.get(key)
-            if staged is not None:
-                return Kept(*staged)
+            entries = self.staged.get(key.hour, _NOTHING).get(key.series)
+            if entries is not None:
+                return entries.kept(key)
         return kept
 
     def keeps_any(self, keys: Sequence[RecordKey]) -> bool:
         """Whether something is kept or staged under any of the keys."""
-        return not (
-            (not self.records or self.records.keys().isdisjoint(keys))
-            and (not self.staged or self.staged.keys().isdisjoint(keys))
+        if self.records and not self.records.keys().isdisjoint(keys):
+            return True
+        return bool(self.staged) and any(
+            not self.staged.get(hour, _NOTHING).keys().isdisjoint(series)
+            for hour, series in keys_by_columns(keys).by_hour()
         )
+
+    def stage(self, entries: Entries) -> bool:
+        """Stages entries; whether nothing was staged under any of their keys, and no two of them have one."""
+        new = 0
+        for hour, series in entries.keys.by_hour():
+            staged = self.staged.setdefault(hour, {})
+            new -= len(staged)
+            staged.update(dict.fromkeys(series, entries))
+            new += len(staged)
+        return new == len(entries)
 
     def claim(self, key: ClaimKey) -> bytes | None:
         """The value kept or staged under a claim."""
@@ -139,11 +160,11 @@ def _check(decision: Decision, sight: Sight) -> Entries:
 
 
 def _stage(turn: Turn, decision: Decision, entries: Entries, sight: Sight, judged: Judged) -> None:
-    staged = len(sight.staged)
-    sight.staged.update(_kept(entries))
-    if len(sight.staged) != staged + len(entries):  # told afterwards, because each look under a key costs a hash of it
-        rows = [row for row in judged.rows if row.partition == turn.partition]
-        sight.staged = dict(chain.from_iterable(_kept(columns_of(row.entries)) for row in rows))
+    if not sight.stage(entries):  # told afterwards, because each look under a key costs a hash of it
+        sight.staged = {}
+        for row in judged.rows:
+            if row.partition == turn.partition:
+                sight.stage(columns_of(row.entries))
         raise AssertionError(_SECOND)
     for key, value in decision.claims:
         sight.made[key] = value
@@ -151,7 +172,3 @@ def _stage(turn: Turn, decision: Decision, entries: Entries, sight: Sight, judge
     if decision.header is not None:
         sight.position += 1
         judged.rows.append(JournalEntry(turn.partition, sight.position, decision.header, entries))
-
-
-def _kept(entries: Entries) -> Iterator[tuple[RecordKey, tuple[int, bytes]]]:
-    return zip(entries.keys, zip(entries.quantities, entries.record_ids, strict=True), strict=True)

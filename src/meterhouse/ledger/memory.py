@@ -142,10 +142,10 @@ class MemoryLedger:
     async def _write(self, turns: Sequence[Turn]) -> Sequence[Verdict]:
         sights = {turn.partition: self._sight(turn.partition) for turn in turns}
         judged = judge(turns, sights, self._revision)
-        for partition, sight in sights.items():
-            if sight.staged:
-                kept = {key: Kept(*staged) for key, staged in sight.staged.items()}
-                self._records.setdefault(partition, {}).update(kept)
+        for row in judged.rows:
+            if row.entries:
+                kept = {entry.key: Kept(entry.quantity_micros, entry.record_id) for entry in row.entries}
+                self._records.setdefault(row.partition, {}).update(kept)
         for partition, key, value in judged.claims:
             self._claims.setdefault(partition, {})[key] = value
         for row in judged.rows:

@@ -46,7 +46,7 @@ def pack(header: Header, entries: Sequence[Entry], numbers: Sequence[int]) -> by
     columns = columns_of(entries)
     timestamps = columns.timestamps
     first = timestamps[0]
-    hours = [key.hour for key in columns.keys]
+    hours = columns.keys.hours
     return _encode(
         Body(
             header,
