@@ -28,21 +28,36 @@ class Rows:
 
     def __init__(self, template: str, width: int) -> None:
         row = f"({','.join('?' * width)})"
+        self._width = width
         self._texts = {size: template.format(values="VALUES " + ",".join([row] * size)) for size in _SIZES}
 
     def insert(self, db: apsw.Connection, rows: Sequence[tuple[Value, ...]]) -> None:
         """Runs the statement for its effect."""
-        for text, values in self._statements(rows):
-            db.execute(text, values)
+        for size, start in _pieces(len(rows)):
+            db.execute(self._texts[size], _flat(rows[start : start + size]))
+
+    def insert_columns(self, db: apsw.Connection, columns: Sequence[Sequence[Value]]) -> None:
+        """The same, of rows that are given by their columns: then no row is ever made."""
+        for size, start in _pieces(len(columns[0])):
+            values: list[Value] = [None] * (size * self._width)
+            for place, column in enumerate(columns):
+                values[place :: self._width] = column[start : start + size]
+            db.execute(self._texts[size], values)
 
     def look_up(self, db: apsw.Connection, rows: Sequence[tuple[Value, ...]]) -> Iterator[tuple[Any, ...]]:
         """Runs the statement for what it finds."""
-        for text, values in self._statements(rows):
-            yield from fetch(db, text, values)
+        for size, start in _pieces(len(rows)):
+            yield from fetch(db, self._texts[size], _flat(rows[start : start + size]))
 
-    def _statements(self, rows: Sequence[tuple[Value, ...]]) -> Iterator[tuple[str, list[Value]]]:
-        start = 0
-        for size in _SIZES:
-            while len(rows) - start >= size:
-                yield self._texts[size], list(chain.from_iterable(rows[start : start + size]))
-                start += size
+
+def _flat(rows: Sequence[tuple[Value, ...]]) -> list[Value]:
+    return list(chain.from_iterable(rows))
+
+
+def _pieces(count: int) -> Iterator[tuple[int, int]]:
+    """The sizes of statements that take so many rows together, and which row each begins with."""
+    start = 0
+    for size in _SIZES:
+        while count - start >= size:
+            yield size, start
+            start += size

@@ -13,9 +13,9 @@ connection sees what is there. Nothing of a failed group was acknowledged, which
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import repeat
+from itertools import chain
 from operator import itemgetter
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import apsw
 import msgspec
@@ -28,13 +28,16 @@ from meterhouse.core.usage import (
     Kept,
     Partition,
     RecordKey,
+    RecordKeys,
+    Series,
     columns_of,
+    keys_by_columns,
 )
 from meterhouse.ledger.gather import Unfit
 from meterhouse.ledger.judge import Judged, Sight, Turn, Verdict, judge
 from meterhouse.ledger.packing import pack
 from meterhouse.ledger.protocol import CannotOpen, Document, Stale
-from meterhouse.ledger.sqlite_rows import Rows, fetch
+from meterhouse.ledger.sqlite_rows import Rows, Value, fetch
 from meterhouse.ledger.sqlite_schema import POSITION_BITS, SERIES_BITS
 from meterhouse.ledger.sqlite_series import SERIES_KEPT, SeriesNumbers
 
@@ -76,9 +79,17 @@ _PUT_DOCUMENTS: Final = Rows(
 _USAGE_TABLES: Final = ("usage_records", "claims", "journal", "series", "partitions")
 
 
-_Numbered = Mapping[int, Sequence[int]]
-"""The numbers of the series of keys, by the identity of the list of keys that a turn named: mostly that list is
-what is kept, and its numbers need not be looked for twice."""
+class _Placed(NamedTuple):
+    """Where a turn's records would be."""
+
+    numbers: Sequence[int]
+    """Those of their series."""
+    places: Sequence[int]
+    """The keys of their rows."""
+
+
+_AllPlaced = Mapping[int, _Placed]
+"""By the identity of the keys that a turn named: mostly just they are kept, and need not be looked for twice."""
 
 
 class _Known:
@@ -91,6 +102,29 @@ class _Known:
         self.position = position
         self.records = records
         self.forms = forms
+
+
+class _Look:
+    """What a group looks at in one partition, by columns."""
+
+    __slots__ = ("hours", "named", "series")
+
+    def __init__(self) -> None:
+        self.hours: list[int] = []
+        self.series: list[Series] = []
+        self.named: list[tuple[int, int, int]] = []
+        """The keys that a turn named, by their identity; where they begin and end in the columns."""
+
+    def add(self, keys: RecordKeys) -> None:
+        """Looks there too."""
+        self.hours += keys.hours
+        self.series += keys.series
+
+    def add_named(self, keys: Sequence[RecordKey]) -> None:
+        """Looks there too, for a turn that named these and lives as long as the group."""
+        start = len(self.series)
+        self.add(keys_by_columns(keys))
+        self.named.append((id(keys), start, len(self.series)))
 
 
 class Writer:
@@ -114,9 +148,9 @@ class Writer:
         try:
             with self._transaction() as db:
                 self._series.make_room()
-                sights, numbered = self._look(db, turns)
+                sights, placed = self._look(db, turns)
                 judged = judge(turns, sights, self._revision)
-                self._append(db, judged, numbered)
+                self._append(db, judged, placed)
         except _UNFIT as error:
             raise Unfit from error
         return judged.verdicts
@@ -230,36 +264,31 @@ class Writer:
 
     # What a group will look at
 
-    def _look(self, db: apsw.Connection, turns: Sequence[Turn]) -> tuple[dict[Partition, Sight], _Numbered]:
+    def _look(self, db: apsw.Connection, turns: Sequence[Turn]) -> tuple[dict[Partition, Sight], _AllPlaced]:
         sights: dict[Partition, Sight] = {}
-        looks: dict[Partition, list[RecordKey]] = {}
+        looks: dict[Partition, _Look] = {}
         forms = self._forms(turns)
         claims: list[tuple[int, str, str]] = []
-        lists: list[tuple[Partition, Sequence[RecordKey], int]] = []
         for partition, keys, _, _ in turns:
             known = self._partitions.get(partition)
             if known is None:  # nothing was ever kept there, so there is nothing to find
                 sights[partition] = Sight(0, {}, {}, both_forms=forms[partition] == BOTH_FORMS)
                 continue
-            look = looks.setdefault(partition, [])
-            lists.append((partition, keys.records, len(look)))
-            look.extend(keys.records)
+            look = looks.get(partition)
+            if look is None:
+                look = looks[partition] = _Look()
+            look.add_named(keys.records)
             if forms[partition] == BOTH_FORMS:
-                look.extend(self._worth_reading(known, keys.rivals))
+                look.add(keys_by_columns(self._worth_reading(known, keys.rivals)))
             claims.extend([(known.id, kind, name) for kind, name in keys.claims])
-        numbers = {
-            partition: self._series.kept(db, self._partitions[partition].id, [key.series for key in look])
-            for partition, look in looks.items()
-        }
-        records = self._find_records(db, looks, numbers)
         made = self._find_claims(db, claims)
-        for partition in looks:
+        placed: dict[int, _Placed] = {}
+        for partition, look in looks.items():
             known = self._partitions[partition]
+            kept = self._find_records(db, known, look, placed)
             both_forms = forms[partition] == BOTH_FORMS
-            kept, claimed = records.get(known.id, {}), made.get(known.id, {})
-            sights[partition] = Sight(known.position, kept, claimed, both_forms=both_forms)
-        numbered = {id(keys): numbers[partition][at : at + len(keys)] for partition, keys, at in lists}
-        return sights, cast("_Numbered", {each: found for each, found in numbered.items() if None not in found})
+            sights[partition] = Sight(known.position, kept, made.get(known.id, {}), both_forms=both_forms)
+        return sights, placed
 
     def _forms(self, turns: Sequence[Turn]) -> dict[Partition, int]:
         """The forms that each partition has seen, together with those that the group names."""
@@ -275,26 +304,28 @@ class Writer:
         return [rival for rival in rivals if known.forms & (BY_LICENSE if rival.series.license else BY_PRODUCT)]
 
     def _find_records(
-        self,
-        db: apsw.Connection,
-        looks: Mapping[Partition, Sequence[RecordKey]],
-        series: Mapping[Partition, Sequence[int | None]],
-    ) -> dict[int, dict[RecordKey, Kept]]:
-        """What is kept under keys, by the numbers of their partitions."""
-        numbers = [
-            NOWHERE if number is None else (key.hour << SERIES_BITS) | number
-            for partition, keys in looks.items()
-            for key, number in zip(keys, series[partition], strict=True)
-        ]
-        found = fetch(db, _FIND_RECORDS, (apsw.carray(array("q", numbers)),)) if numbers else []
-        records: dict[int, dict[RecordKey, Kept]] = {}
-        if found:
-            names = ((self._partitions[partition].id, key) for partition, keys in looks.items() for key in keys)
-            named = dict(zip(numbers, names, strict=True))
-            for number, quantity_micros, record_id in found:
-                partition_id, key = named[number]
-                records.setdefault(partition_id, {})[key] = Kept(quantity_micros, record_id)
-        return records
+        self, db: apsw.Connection, known: _Known, look: _Look, placed: dict[int, _Placed]
+    ) -> dict[RecordKey, Kept]:
+        """What is kept under the keys looked at; `placed` learns where those are whose series all have numbers."""
+        numbers = self._series.kept(db, known.id, look.series)
+        if None in numbers:
+            places = [
+                NOWHERE if number is None else (hour << SERIES_BITS) | number
+                for hour, number in zip(look.hours, numbers, strict=True)
+            ]
+        else:
+            places = _places(look.hours, cast("list[int]", numbers))
+        for keys, start, end in look.named:
+            theirs = numbers[start:end]
+            if None not in theirs:
+                placed[keys] = _Placed(cast("list[int]", theirs), places[start:end])
+        if not places:
+            return {}
+        found = fetch(db, _FIND_RECORDS, (apsw.carray(array("q", places)),))
+        if not found:
+            return {}
+        named = dict(zip(places, zip(look.hours, look.series, strict=True), strict=True))
+        return {RecordKey(*named[place]): Kept(quantity, record_id) for place, quantity, record_id in found}
 
     def _find_claims(
         self, db: apsw.Connection, claims: Sequence[tuple[int, str, str]]
@@ -306,41 +337,41 @@ class Writer:
 
     # What a group keeps
 
-    def _append(self, db: apsw.Connection, judged: Judged, numbered: _Numbered) -> None:
+    def _append(self, db: apsw.Connection, judged: Judged, placed: _AllPlaced) -> None:
         if not judged.rows and not judged.claims:
             return
-        records: list[tuple[int, int, bytes, int]] = []
         journal: list[tuple[int, int, bytes]] = []
         touched: dict[Partition, _Known] = {}
+        runs: list[_Run] = []
         for partition, position, header, entries in judged.rows:
             known = touched[partition] = self._settled(partition)
             known.position = position
             columns = columns_of(entries)
-            known.records += len(columns)
-            numbers = numbered.get(id(columns.keys)) or self._numbers_for(known, columns.keys)
-            places = [(key.hour << SERIES_BITS) | number for key, number in zip(columns.keys, numbers, strict=True)]
-            records += zip(places, columns.quantities, columns.record_ids, repeat(position))
+            numbers, places = placed.get(id(columns.keys)) or self._placed(known, columns.keys)
+            if places:
+                known.records += len(places)
+                runs.append((places, columns.quantities, columns.record_ids, [position] * len(places)))
             journal.append(
-                ((known.id << POSITION_BITS) | position, header.received_micros, pack(header, entries, numbers))
+                ((known.id << POSITION_BITS) | position, header.received_micros, pack(header, columns, numbers))
             )
         claims = []
         for partition, (kind, name), value in judged.claims:
             known = touched[partition] = self._settled(partition)
             claims.append((known.id, kind, name, value))
-        records.sort(key=itemgetter(0))
         self._series.add(db)
-        _ADD_RECORDS.insert(db, records)
+        if runs:
+            _ADD_RECORDS.insert_columns(db, _in_order(runs))
         _ADD_CLAIMS.insert(db, claims)
         _ADD_JOURNAL.insert(db, journal)
         _PUT_PARTITIONS.insert(
             db, [(known.id, *name, known.position, known.records, known.forms) for name, known in touched.items()]
         )
 
-    def _numbers_for(self, known: _Known, keys: Sequence[RecordKey]) -> Sequence[int]:
-        """The numbers of the series of keys; what has none is given one."""
-        numbers, forms = self._series.given(known.id, [key.series for key in keys])
+    def _placed(self, known: _Known, keys: RecordKeys) -> _Placed:
+        """Where records are kept; what has no number yet is given one."""
+        numbers, forms = self._series.given(known.id, keys.series)
         known.forms |= forms
-        return numbers
+        return _Placed(numbers, _places(keys.hours, numbers))
 
     def _settled(self, partition: Partition) -> _Known:
         known = self._partitions.get(partition)
@@ -348,3 +379,25 @@ class Writer:
             known = self._partitions[partition] = _Known(self._next_partition, 0, 0, 0)
             self._next_partition += 1
         return known
+
+
+def _places(hours: Sequence[int], numbers: Sequence[int]) -> list[int]:
+    if hours and hours.count(hours[0]) == len(hours):  # as mostly
+        first = hours[0] << SERIES_BITS
+        return [first | number for number in numbers]
+    return [(hour << SERIES_BITS) | number for hour, number in zip(hours, numbers, strict=True)]
+
+
+_Run = tuple[Sequence[int], Sequence[int], Sequence[bytes], Sequence[int]]
+"""A request's records, as the columns of their table."""
+
+
+def _in_order(runs: list[_Run]) -> Sequence[Sequence[Value]]:
+    """The columns of all runs, in the order of their keys: a row is found in the page of the one before it."""
+    runs.sort(key=itemgetter(0))
+    columns = [list(chain.from_iterable(column)) for column in zip(*runs, strict=True)]
+    places = columns[0]
+    if places == sorted(places):  # sellers name their customers in one order, so that mostly runs do not overlap
+        return columns
+    order = sorted(range(len(places)), key=places.__getitem__)
+    return [[column[place] for place in order] for column in columns]
