@@ -22,7 +22,6 @@ Said = UsageRecord[Timestamp]
 
 _EVER: Final = -(2**63)
 
-_NAMES: Final = attrgetter("customer_identifier", "customer_aws_account_id", "license_arn", "dimension")
 _FORM: Final = attrgetter("form")
 _IS_STEADY: Final = attrgetter("is_steady")
 _TOGETHER: Final = "together"
@@ -97,7 +96,9 @@ def meanings_of(call: Call[BatchMeterUsageRequest[Timestamp]], catalog: Catalog)
     seller, code = call.signer.account, call.request.product_code or None
     remembered = catalog.remembered(("BatchMeterUsage", seller, code or ""))
     saids = call.request.usage_records
-    names = list(map(_NAMES, saids))
+    names = [
+        (said.customer_identifier, said.customer_aws_account_id, said.license_arn, said.dimension) for said in saids
+    ]
     try:
         each, were_known = list(map(remembered.__getitem__, names)), True
     except KeyError:

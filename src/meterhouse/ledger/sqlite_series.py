@@ -82,6 +82,13 @@ class SeriesNumbers:
                 known.old, known.young = known.young, {}
             self._young = 0
 
+    def young(self, partition: int, series: Sequence[Series]) -> list[int] | None:
+        """The numbers of series if all of them were used lately, as mostly; else None, and `kept` or `given` tells."""
+        try:
+            return list(map(self._of(partition).young.__getitem__, series))
+        except KeyError:
+            return None
+
     def known(self, partition: int, series: Sequence[Series]) -> list[int | None]:
         """The numbers of series, None where one is not in memory."""
         known = self._of(partition)

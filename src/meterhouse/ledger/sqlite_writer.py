@@ -37,6 +37,7 @@ from meterhouse.ledger.gather import Unfit
 from meterhouse.ledger.judge import Judged, Sight, Turn, Verdict, judge
 from meterhouse.ledger.packing import pack
 from meterhouse.ledger.protocol import CannotOpen, Document, Stale
+from meterhouse.ledger.sqlite_presence import Presence
 from meterhouse.ledger.sqlite_rows import Rows, Value, fetch
 from meterhouse.ledger.sqlite_schema import POSITION_BITS, SERIES_BITS
 from meterhouse.ledger.sqlite_series import SERIES_KEPT, SeriesNumbers
@@ -133,6 +134,7 @@ class Writer:
     def __init__(self, connect: Callable[[], apsw.Connection], *, series_kept: int = SERIES_KEPT) -> None:
         self._connect = connect
         self._series = SeriesNumbers(series_kept)
+        self._presence = Presence()
         self._db: apsw.Connection | None = None
         self._log_pages = 0
         self._next_partition = 1
@@ -148,6 +150,7 @@ class Writer:
         try:
             with self._transaction() as db:
                 self._series.make_room()
+                self._presence.read(db)
                 sights, placed = self._look(db, turns)
                 judged = judge(turns, sights, self._revision)
                 self._append(db, judged, placed)
@@ -248,6 +251,7 @@ class Writer:
         self._remembers = False
         self._partitions: dict[Partition, _Known] = {}
         self._series.forget()
+        self._presence.forget()
 
     def _remember(self, db: apsw.Connection) -> None:
         for number, region, product, position, records, forms in fetch(
@@ -267,6 +271,7 @@ class Writer:
     def _look(self, db: apsw.Connection, turns: Sequence[Turn]) -> tuple[dict[Partition, Sight], _AllPlaced]:
         sights: dict[Partition, Sight] = {}
         looks: dict[Partition, _Look] = {}
+        placed: dict[int, _Placed] = {}
         forms = self._forms(turns)
         claims: list[tuple[int, str, str]] = []
         for partition, keys, _, _ in turns:
@@ -277,18 +282,28 @@ class Writer:
             look = looks.get(partition)
             if look is None:
                 look = looks[partition] = _Look()
-            look.add_named(keys.records)
+            self._look_for(known, keys.records, look, placed)
             if forms[partition] == BOTH_FORMS:
                 look.add(keys_by_columns(self._worth_reading(known, keys.rivals)))
             claims.extend([(known.id, kind, name) for kind, name in keys.claims])
         made = self._find_claims(db, claims)
-        placed: dict[int, _Placed] = {}
         for partition, look in looks.items():
             known = self._partitions[partition]
             kept = self._find_records(db, known, look, placed)
             both_forms = forms[partition] == BOTH_FORMS
             sights[partition] = Sight(known.position, kept, made.get(known.id, {}), both_forms=both_forms)
         return sights, placed
+
+    def _look_for(self, known: _Known, keys: Sequence[RecordKey], look: _Look, placed: dict[int, _Placed]) -> None:
+        """Adds to a look what a turn named, unless memory tells that nothing is kept there."""
+        columns = keys_by_columns(keys)
+        numbers = self._series.young(known.id, columns.series)
+        if numbers is None:
+            look.add_named(keys)
+        elif numbers:
+            placed[id(keys)] = _Placed(numbers, _places(columns.hours, numbers))
+            if not self._presence.absent(columns.hours, numbers):
+                look.add(columns)
 
     def _forms(self, turns: Sequence[Turn]) -> dict[Partition, int]:
         """The forms that each partition has seen, together with those that the group names."""
@@ -307,21 +322,19 @@ class Writer:
         self, db: apsw.Connection, known: _Known, look: _Look, placed: dict[int, _Placed]
     ) -> dict[RecordKey, Kept]:
         """What is kept under the keys looked at; `placed` learns where those are whose series all have numbers."""
+        if not look.series:
+            return {}
         numbers = self._series.kept(db, known.id, look.series)
-        if None in numbers:
-            places = [
-                NOWHERE if number is None else (hour << SERIES_BITS) | number
-                for hour, number in zip(look.hours, numbers, strict=True)
-            ]
-        else:
-            places = _places(look.hours, cast("list[int]", numbers))
+        places = [
+            NOWHERE if number is None else (hour << SERIES_BITS) | number
+            for hour, number in zip(look.hours, numbers, strict=True)
+        ]
         for keys, start, end in look.named:
             theirs = numbers[start:end]
             if None not in theirs:
                 placed[keys] = _Placed(cast("list[int]", theirs), places[start:end])
-        if not places:
-            return {}
-        found = fetch(db, _FIND_RECORDS, (apsw.carray(array("q", places)),))
+        sought = [place for place in places if place != NOWHERE]
+        found = fetch(db, _FIND_RECORDS, (apsw.carray(array("q", sought)),)) if sought else []
         if not found:
             return {}
         named = dict(zip(places, zip(look.hours, look.series, strict=True), strict=True))
@@ -350,6 +363,7 @@ class Writer:
             numbers, places = placed.get(id(columns.keys)) or self._placed(known, columns.keys)
             if places:
                 known.records += len(places)
+                self._presence.add(columns.keys.hours, numbers)
                 runs.append((places, columns.quantities, columns.record_ids, [position] * len(places)))
             journal.append(
                 ((known.id << POSITION_BITS) | position, header.received_micros, pack(header, columns, numbers))

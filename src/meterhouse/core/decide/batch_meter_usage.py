@@ -15,7 +15,6 @@ the second is judged as if it had been sent later.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
-from operator import attrgetter
 from typing import Final, overload
 
 from msgspec import Struct
@@ -52,7 +51,6 @@ from meterhouse.core.usage import (
 )
 from meterhouse.core.window import window_at, window_breach
 
-_SERIES: Final = attrgetter("series")
 _OF_REQUEST: Final = (FaultCode.INVALID_PRODUCT_CODE,)
 """What refuses the request as such, so that no record is named."""
 
@@ -196,7 +194,7 @@ def _judge_records(
                 refusals.append(refusal)
     judged = _Judged(
         saids,
-        RecordKeys(_hours(timestamps, first_micros, last_micros), list(map(_SERIES, meanings.each))),
+        RecordKeys(_hours(timestamps, first_micros, last_micros), [meant.series for meant in meanings.each]),
         timestamps,
         [(said.quantity or 0) * MICROS for said in saids]
         if without_decimals
