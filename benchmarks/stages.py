@@ -30,7 +30,7 @@ from meterhouse.core.call import Call, Following, Plan
 from meterhouse.core.decide.batch_meter_usage import plan_batch_meter_usage
 from meterhouse.core.profile import NEWEST
 from meterhouse.core.shapes import BatchMeterUsageRequest
-from meterhouse.core.usage import Entries, Partition, RecordKeys, columns_of
+from meterhouse.core.usage import Partition
 from meterhouse.ledger.judge import Sight
 from meterhouse.ledger.protocol import Decision, Header, Keys, View
 from meterhouse.ledger.sqlite import open_sqlite
@@ -51,8 +51,6 @@ WHOLE: Final = "whole"
 MEASURED: Final = (*STAGES, WHOLE)
 REST: Final = "the rest"
 
-_EARLIER_HOURS: Final = 1000
-"""The stage `ledger` keeps its records so much earlier, for the whole is to keep them too."""
 _PARTITION: Final = Partition(REGION, PRODUCT)
 asked_type = TypeVar("asked_type")
 answer_type = TypeVar("answer_type")
@@ -122,6 +120,8 @@ async def _rounds(folder: Path, count: int, meter: Meter) -> Sequence[Mapping[st
 
 class _Rig(NamedTuple):
     parts: Joined
+    other: Joined
+    """Where the stage `ledger` keeps its records, for the whole is to keep them too."""
     edge: Edge
     bodies: Iterator[bytes]
     constant: Connections
@@ -132,16 +132,21 @@ class _Rig(NamedTuple):
 async def _rig(folder: Path, rounds: int) -> AsyncIterator[_Rig]:
     """A server's parts over a ledger that knows the series, and the records to come."""
     usage = load.slice_for(REQUESTS * rounds, load.open_hours(real_now_micros()))
-    path = folder / "ledger.db"
-    async with joined(await open_sqlite(path), path, load.catalog_text(len(usage.customers)), Metrics()) as parts:
-        await fill(parts, usage._replace(hours=[usage.hours[0] - 1]))
+    async with _filled(folder / "ledger.db", usage) as parts, _filled(folder / "other.db", usage) as other:
         edge = Edge(parts.market.catalog, parts.market, NEWEST, None, None, False, Throttle({}))
         bodies = load.batches(load.new_records(usage), REQUESTS * rounds)
         constant = Connections(_constant, CONNECTIONS)
         whole = Connections(parts.composed.application, CONNECTIONS)
-        yield _Rig(parts, edge, iter(bodies), constant, whole)
+        yield _Rig(parts, other, edge, iter(bodies), constant, whole)
         constant.close()
         whole.close()
+
+
+@asynccontextmanager
+async def _filled(path: Path, usage: load.Slice) -> AsyncIterator[Joined]:
+    async with joined(await open_sqlite(path), path, load.catalog_text(len(usage.customers)), Metrics()) as parts:
+        await fill(parts, usage._replace(hours=[usage.hours[0] - 1]))
+        yield parts
 
 
 _ANSWER: Final = b'{"Results":[' + b" " * 5000 + b"]}"
@@ -190,7 +195,7 @@ async def _round(rig: _Rig, meter: Meter) -> Mapping[str, float]:
     sight = Sight(0, {}, {}, both_forms=False)
     followings = work("follow", lambda one: one.follow(sight, record_ids), plans)
     turns = [_turn(one, following, now_micros) for one, following in zip(plans, followings, strict=True)]
-    await wait("ledger", _keep(rig.parts, iter(turns)))
+    await wait("ledger", _keep(rig.other, iter(turns)))
     work("encode", lambda one: encode(one.answer), followings)
     await wait(WHOLE, rig.whole.send(requests))
     if not all(answer.startswith(b"HTTP/1.1 200") and answer.count(b'"Success"') == 25 for answer in rig.whole.answers):
@@ -212,9 +217,6 @@ Turn = tuple[Keys, Callable[[View], Decision]]
 
 def _turn(plan: Plan, following: Following, now_micros: int) -> Turn:
     """A turn whose rule has been asked already."""
-    said = columns_of(following.entries)
-    keys = RecordKeys([hour - _EARLIER_HOURS for hour in said.keys.hours], said.keys.series)
-    entries = Entries(keys, said.timestamps, said.quantities, said.record_ids, said.allocations)
     header = Header(
         "7d6c1c0e-1f0b-4f7e-9a55-0a4f6a1b2c3d",
         "BatchMeterUsage",
@@ -224,8 +226,8 @@ def _turn(plan: Plan, following: Following, now_micros: int) -> Turn:
         now_micros,
         NEWEST.name,
     )
-    decision = Decision(None, entries, (), header)
-    return Keys(keys, plan.claims, (), plan.forms), lambda _view: decision
+    decision = Decision(None, following.entries, (), header)
+    return Keys(plan.records, plan.claims, (), plan.forms), lambda _view: decision
 
 
 async def _keep(parts: Joined, turns: Iterator[Turn]) -> None:
