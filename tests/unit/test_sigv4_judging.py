@@ -173,7 +173,7 @@ RESPELLINGS = [
 def test_other_spellings(change: str) -> None:
     """What leaves the canonical form as it was leaves the request accepted, in the same reading."""
     assert verdict(respelled(change)) is ACCEPTED
-    assert read_signature(respelled(change))[1:] == read_signature(respelled("as it was"))[1:]
+    assert read_signature(respelled(change)) == read_signature(respelled("as it was"))
 
 
 def test_order_of_a_repeated_header_counts() -> None:

@@ -7,7 +7,7 @@ operation → authentication → authorization → throttle; syntax and constrai
 import re
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 from urllib.parse import parse_qs
 
 from msgspec import Struct
@@ -42,7 +42,7 @@ class Secrets(Protocol):
         """The secret access key and the session token."""
 
 
-class Edge(NamedTuple):
+class Edge(Struct, frozen=True):
     """What the gates judge by."""
 
     catalog: Catalog
@@ -56,6 +56,10 @@ class Edge(NamedTuple):
     throttle: Throttle
 
 
+NOBODY: Final = Signer("", "")
+"""Who signed a request, until that is known."""
+
+
 class Arrival:
     """A request as it came, and what the gates found out about it."""
 
@@ -67,6 +71,7 @@ class Arrival:
         "body_sha256",
         "headers",
         "hidden",
+        "named",
         "operation",
         "policy",
         "query",
@@ -86,6 +91,8 @@ class Arrival:
         hidden: frozenset[str] = frozenset(),
     ) -> None:
         self.headers = headers
+        self.named = dict(headers)
+        """Headers by name, which ASGI has in lower case; of a repeated one the last."""
         self.query = query
         self.request_id = request_id
         self.received_micros = received_micros
@@ -100,7 +107,7 @@ class Arrival:
         self.body_sha256 = ""
         """In hexadecimal; empty until it is asked for."""
         self.operation: Operation | None = None
-        self.signer = Signer("", "")
+        self.signer = NOBODY
         self.policy: str | None = None
         """The signer's policy document; None: everything here is allowed."""
         self.region = ""
@@ -127,7 +134,7 @@ def check_size(_edge: Edge, arrival: Arrival) -> None:
 
 def find_operation(edge: Edge, arrival: Arrival) -> None:
     """`X-Amz-Target`, or else `Action` with `Version`, in a header or the query; the target wins."""
-    named = dict(arrival.headers)
+    named = arrival.named
     target = named.get(b"x-amz-target")
     if target is not None:
         known = target.startswith(TARGET_PREFIX)
@@ -153,7 +160,8 @@ def authenticate_signer(edge: Edge, arrival: Arrival) -> None:
     if edge.open_auth:
         arrival.signer, arrival.region = _open_signer(edge, *read_key_and_region(signed))
         return
-    signature = read_signature(signed)
+    named = arrival.named
+    signature = read_signature(signed, named if len(named) == len(arrival.headers) else None)
     credential = edge.catalog.credentials.get(signature.access_key_id)
     keys = None if credential is None else _keys(edge.secrets, credential)
     authenticate(signed, signature, keys, arrival.received_micros)

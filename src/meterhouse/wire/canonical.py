@@ -19,11 +19,12 @@ Nothing here judges: any bytes have a canonical form. What refuses is in `sigv4.
 
 import hmac
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, NamedTuple
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from meterhouse.core.moment import SECOND, datetime_of, micros_of_datetime
 
@@ -97,9 +98,29 @@ def headers_by_name(headers: Headers) -> dict[bytes, bytes]:
     return {name: b",".join(several) for name, several in values.items()}
 
 
-def canonical_headers(by_name: dict[bytes, bytes], names: Iterable[bytes]) -> bytes:
+def canonical_headers(by_name: Mapping[bytes, bytes], names: Iterable[bytes]) -> bytes:
     """One line for each of the signed headers; KeyError with the name of one that the request does not have."""
     return b"".join([name + b":" + b" ".join(by_name[name].split()) + b"\n" for name in names])
+
+
+HeaderLines = Callable[[Mapping[bytes, bytes]], bytes]
+"""Writes the canonical lines of certain signed headers of a request; KeyError with the name of one that it lacks."""
+
+
+def header_lines_of(names: Sequence[bytes]) -> HeaderLines:
+    """`canonical_headers` for names that come again and again: half as long, once this function has been made."""
+    form = b"".join([name.replace(b"%", b"%%") + b":%b\n" for name in names])
+    values_of: Callable[[Any], Any] = itemgetter(*names)
+
+    def header_lines(by_name: Mapping[bytes, bytes]) -> bytes:
+        # A line is one word at least, its name. Where it is no more than that, its value holds no white space but at
+        # its end, which is not part of the word: then the words are the lines.
+        lines = (form % values_of(by_name)).split()
+        if len(lines) == len(names):
+            return b"\n".join(lines) + b"\n"
+        return canonical_headers(by_name, names)
+
+    return header_lines
 
 
 def canonical_request(

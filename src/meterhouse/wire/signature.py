@@ -16,18 +16,22 @@ bounded caches. A text too long to be a real client's is never kept there.
 
 import re
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from meterhouse.core.outcome import Fault, FaultCode
 from meterhouse.core.regions import well_formed
 from meterhouse.wire.canonical import (
     ALGORITHM,
+    HeaderLines,
     Headers,
     Instant,
     Scope,
     canonical_headers,
+    header_lines_of,
     headers_by_name,
     instant_of_amz_date,
     instant_of_http_date,
@@ -42,7 +46,6 @@ _LONGEST_CACHED: Final = 512
 
 _ACCESS_KEY_ID: Final = re.compile(r"[!-+\--.0-~]+")  # printable ASCII but `,` and `/`
 _HEADER_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
-_SIGNATURE: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _EXPIRES: Final = re.compile(r"[0-9]{1,16}")
 
 _PARTS: Final = ("Credential", "SignedHeaders", "Signature")
@@ -59,6 +62,8 @@ class Form(Enum):
         self.place = place
         self.required = frozenset(required)
 
+
+_AUTHORIZATION, _QUERY, _AMZ_HEADERS = Form
 
 HEADER_OF_PART: Final = {
     "Algorithm": b"x-amz-algorithm",
@@ -98,7 +103,7 @@ def sha256_hex(body: bytes) -> str:
     return sha256(body).hexdigest()
 
 
-class Terms(NamedTuple):
+class Terms(Struct, frozen=True):
     """What a client says alike in all its calls of a day: the parts `Credential` and `SignedHeaders`."""
 
     access_key_id: str
@@ -108,9 +113,11 @@ class Terms(NamedTuple):
     signed_headers: str
     names: tuple[bytes, ...]
     """The names in `signed_headers`."""
+    date_header: bytes
+    """The one of them that says the instant (of two dates, `x-amz-date` counts); empty where none does."""
 
 
-class Signature(NamedTuple):
+class Signature(Struct, frozen=True):
     """What a request's signature says of itself; nothing of it is proved until `authenticate` has passed."""
 
     form: Form
@@ -139,21 +146,23 @@ class Signature(NamedTuple):
         return f"<Signature by {self.access_key_id} for {'/'.join(self.terms.scope)} at {self.instant.amz_date}>"
 
 
-def read_signature(request: SignedRequest) -> Signature:
+def read_signature(request: SignedRequest, by_name: dict[bytes, bytes] | None = None) -> Signature:
     """Find and parse the one signature of a request (contract §2).
+
+    `by_name`: `headers_by_name` of the request, where that has been made already.
 
     Fault MissingAuthenticationToken where nothing is signed, IncompleteSignature where the signature cannot be read.
     """
-    headers = headers_by_name(request.headers)
+    headers = headers_by_name(request.headers) if by_name is None else by_name
     form, parts = _locate(headers, request.query)
-    if form is Form.AUTHORIZATION:
-        terms, signature = _read_authorization(parts["Authorization"])
+    if form is _AUTHORIZATION:
+        terms, lines_of, signature = _read_authorization(parts["Authorization"])
     else:
-        terms, signature = _terms(form, parts), parts["Signature"]
-    if not _SIGNATURE.fullmatch(signature):
+        terms, lines_of, signature = *_terms_of(form, parts), parts["Signature"]
+    if not _is_signature(signature):
         raise _incomplete("A signature is 64 hexadecimal digits.")
     try:
-        header_lines = canonical_headers(headers, terms.names)
+        header_lines = lines_of(headers)
     except KeyError as absent:
         raise _incomplete(f"The signed header '{absent.args[0][:64].decode()}' is not in the request.") from None
     return Signature(
@@ -161,8 +170,8 @@ def read_signature(request: SignedRequest) -> Signature:
         terms,
         header_lines,
         signature,
-        _instant(form, parts, headers, terms.names),
-        _expires(parts["Expires"]) if form is Form.QUERY else None,
+        _instant(form, parts, headers, terms.date_header),
+        _expires(parts["Expires"]) if form is _QUERY else None,
         _session_token(form, parts, headers),
         _header_text(headers, b"x-amz-content-sha256"),
     )
@@ -176,7 +185,7 @@ def read_key_and_region(request: SignedRequest) -> tuple[str | None, str | None]
     """
     try:
         form, parts = _locate(headers_by_name(request.headers), request.query)
-        if form is Form.AUTHORIZATION:
+        if form is _AUTHORIZATION:
             parts = _split_authorization(parts["Authorization"])
         access_key_id, scope = _split_credential(parts.get("Credential", ""))
     except Fault:
@@ -189,20 +198,20 @@ def _locate(headers: dict[bytes, bytes], query: bytes) -> tuple[Form, dict[str, 
     authorization = _header_text(headers, b"authorization")
     in_amz_headers = not headers.keys().isdisjoint(_PART_HEADERS)
     parameters = _signature_parameters(query) if query else []
+    if authorization and not (in_amz_headers or parameters):
+        return _AUTHORIZATION, {"Authorization": authorization}
     places = bool(authorization) + in_amz_headers + bool(parameters)
     if places == 0:
         raise Fault(FaultCode.MISSING_AUTHENTICATION_TOKEN, "The request is not signed.")
     if places > 1:
         raise _incomplete("The request is signed in more than one place.")
-    if authorization:
-        return Form.AUTHORIZATION, {"Authorization": authorization}
     if in_amz_headers:
         form, given = (
-            Form.AMZ_HEADERS,
+            _AMZ_HEADERS,
             [(part, headers[name]) for part, name in HEADER_OF_PART.items() if name in headers],
         )
     else:
-        form, given = Form.QUERY, parameters
+        form, given = _QUERY, parameters
     parts = {part: _text(value) for part, value in given}
     if len(parts) < len(given):
         raise _incomplete("A parameter of the signature is given twice.")
@@ -218,22 +227,23 @@ def _signature_parameters(query: bytes) -> list[tuple[str, bytes]]:
     return given if any(part in HEADER_OF_PART for part, _ in given) else []
 
 
-def _read_authorization(text: str) -> tuple[Terms, str]:
-    """Terms and signature of an `Authorization` header, its parts in whatever order.
+def _read_authorization(text: str) -> tuple[Terms, HeaderLines, str]:
+    """Terms and signature of an `Authorization` header, its parts in whatever order, and how the lines are made.
 
     All but the signature is the same in each call that a client makes in a day, so where the signature comes last, as
     every client puts it, the rest is parsed once.
     """
     rest, name, signature = text.rpartition("Signature=")
     if name and "," not in signature and len(rest) <= _LONGEST_CACHED:
-        return _terms_before_signature(rest), signature
+        return *_terms_before_signature(rest), signature
     parts = _split_authorization(text)
-    return _terms(Form.AUTHORIZATION, parts), parts["Signature"]
+    return *_terms_of(_AUTHORIZATION, parts), parts["Signature"]
 
 
 @lru_cache(maxsize=4096)
-def _terms_before_signature(rest: str) -> Terms:
-    return _terms(Form.AUTHORIZATION, _split_authorization(f"{rest}Signature="))
+def _terms_before_signature(rest: str) -> tuple[Terms, HeaderLines]:
+    terms = _terms(_AUTHORIZATION, _split_authorization(f"{rest}Signature="))
+    return terms, header_lines_of(terms.names)
 
 
 def _split_authorization(text: str) -> dict[str, str]:
@@ -249,6 +259,12 @@ def _split_authorization(text: str) -> dict[str, str]:
     return parts
 
 
+def _terms_of(form: Form, parts: dict[str, str]) -> tuple[Terms, HeaderLines]:
+    """Terms that nothing is remembered of."""
+    terms = _terms(form, parts)
+    return terms, partial(canonical_headers, names=terms.names)
+
+
 def _terms(form: Form, parts: dict[str, str]) -> Terms:
     if not parts.keys() >= form.required:
         missing = sorted(form.required - parts.keys())
@@ -256,7 +272,8 @@ def _terms(form: Form, parts: dict[str, str]) -> Terms:
     access_key_id, scope = _split_credential(parts["Credential"])
     signed_headers = parts["SignedHeaders"]
     names = _split_signed_headers(signed_headers)
-    return Terms(access_key_id, scope, well_formed(scope.region), signed_headers, names)
+    date_header = next((name for name in (b"x-amz-date", b"date") if name in names), b"")
+    return Terms(access_key_id, scope, well_formed(scope.region), signed_headers, names, date_header)
 
 
 def _split_credential(text: str) -> tuple[str, Scope]:
@@ -277,17 +294,25 @@ def _split_signed_headers(text: str) -> tuple[bytes, ...]:
     return tuple(name.encode() for name in names)
 
 
-def _instant(form: Form, parts: dict[str, str], headers: dict[bytes, bytes], names: tuple[bytes, ...]) -> Instant:
-    """The instant of the signature; of two signed dates, `x-amz-date` counts."""
-    if form is Form.QUERY:
-        instant = instant_of_amz_date(parts["Date"])
-    elif b"x-amz-date" in names:
-        instant = instant_of_amz_date(_text(headers[b"x-amz-date"]))
-    elif b"date" in names:
-        text = _text(headers[b"date"])
-        instant = instant_of_amz_date(text) or instant_of_http_date(text)
+def _is_signature(text: str) -> bool:
+    """64 hexadecimal digits: half as many bytes leave no room for the white space that may stand between two."""
+    try:
+        return len(text) == 64 and len(bytes.fromhex(text)) == 32
+    except ValueError:
+        return False
+
+
+def _instant(form: Form, parts: dict[str, str], headers: dict[bytes, bytes], date_header: bytes) -> Instant:
+    """The instant of the signature."""
+    if form is _QUERY:
+        text = parts["Date"]
+    elif date_header:
+        text = _text(headers[date_header])
     else:
         raise _incomplete("The header 'x-amz-date' or 'date' must be signed.")
+    instant = instant_of_amz_date(text)
+    if instant is None and form is not _QUERY and date_header == b"date":
+        instant = instant_of_http_date(text)
     if instant is None:
         raise _incomplete("The date of a signature has the form 20150830T123600Z.")
     return instant
@@ -301,7 +326,7 @@ def _expires(text: str) -> int:
 
 def _session_token(form: Form, parts: dict[str, str], headers: dict[bytes, bytes]) -> str | None:
     """The token beside the signature, signed or not, also as a header beside a query; an empty one counts as none."""
-    in_query = parts.get("Security-Token") if form is Form.QUERY else None
+    in_query = parts.get("Security-Token") if form is _QUERY else None
     return in_query or _header_text(headers, b"x-amz-security-token") or None
 
 
