@@ -93,7 +93,7 @@ class Attestation(NamedTuple):
     issued_micros: int
 
 
-class Following(NamedTuple):
+class Following(Struct, frozen=True):
     """What follows from a request: the answer, and what is to be kept."""
 
     answer: Answer
@@ -108,7 +108,7 @@ class Following(NamedTuple):
     """What is still to be signed into the answer."""
 
 
-class Plan(NamedTuple):
+class Plan(Struct, frozen=True):
     """The first half of a rule's result: where to look, and how to go on from what is seen there."""
 
     follow: Callable[[View, RecordIds], Following]

@@ -12,6 +12,8 @@ the engines need not agree on how they would have failed.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from msgspec import Struct
+
 from meterhouse.core.outcome import Fault
 from meterhouse.core.usage import (
     ClaimKey,
@@ -37,7 +39,7 @@ Verdict = Decision | Exception
 """What became of a turn: what was decided, or the exception to be raised where it waits."""
 
 
-class Turn(NamedTuple):
+class Turn(Struct, frozen=True):
     """What `Ledger.turn` was asked."""
 
     partition: Partition

@@ -47,7 +47,7 @@ class CannotOpen(Exception):
     """The ledger cannot be opened (locked, corrupt, read-only, a newer schema …); one sentence says which and why."""
 
 
-class Keys(NamedTuple):
+class Keys(Struct, frozen=True):
     """What the rule of a turn may look at."""
 
     records: Sequence[RecordKey] = ()
@@ -90,7 +90,7 @@ class Header(Struct, frozen=True, gc=False, array_like=True):
     profile: str
 
 
-class Decision(NamedTuple):
+class Decision(Struct, frozen=True):
     """What follows from a request."""
 
     answer: object

@@ -274,7 +274,8 @@ class Writer:
         placed: dict[int, _Placed] = {}
         forms = self._forms(turns)
         claims: list[tuple[int, str, str]] = []
-        for partition, keys, _, _ in turns:
+        for turn in turns:
+            partition, keys = turn.partition, turn.keys
             known = self._partitions.get(partition)
             if known is None:  # nothing was ever kept there, so there is nothing to find
                 sights[partition] = Sight(0, {}, {}, both_forms=forms[partition] == BOTH_FORMS)
@@ -308,10 +309,10 @@ class Writer:
     def _forms(self, turns: Sequence[Turn]) -> dict[Partition, int]:
         """The forms that each partition has seen, together with those that the group names."""
         forms: dict[Partition, int] = {}
-        for partition, keys, _, _ in turns:
-            known = self._partitions.get(partition)
-            seen = forms.get(partition, 0 if known is None else known.forms)
-            forms[partition] = seen | (keys.forms or BOTH_FORMS)
+        for turn in turns:
+            known = self._partitions.get(turn.partition)
+            seen = forms.get(turn.partition, 0 if known is None else known.forms)
+            forms[turn.partition] = seen | (turn.keys.forms or BOTH_FORMS)
         return forms
 
     def _worth_reading(self, known: _Known, rivals: Sequence[RecordKey]) -> list[RecordKey]:

@@ -325,6 +325,6 @@ def plan_leaving_out(
         whole.follow(view, record_ids)
         following = others.follow(view, record_ids)
         assert isinstance(following.answer, BatchMeterUsageResult), "a batch is answered by a batch's result"
-        return following._replace(answer=BatchMeterUsageResult(following.answer.results, unprocessed))
+        return structs.replace(following, answer=BatchMeterUsageResult(following.answer.results, unprocessed))
 
-    return whole._replace(follow=follow)
+    return structs.replace(whole, follow=follow)

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
+from msgspec import structs
+
 from meterhouse.core.call import Attestation, Call, Following, RecordIds
 from meterhouse.core.catalog import Catalog
 from meterhouse.core.shapes import Answer, RegisterUsageResult
@@ -102,7 +104,7 @@ class House:
         following = decision.answer
         assert isinstance(following, Following), "a turn gives back what its rule answered"
         if following.attestation is not None:
-            return following._replace(answer=await self._attest(following.attestation))
+            return structs.replace(following, answer=await self._attest(following.attestation))
         return following
 
 
