@@ -14,12 +14,12 @@ from typing import Any, Final
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from meterhouse.core.call import Attestation, Call, Following, Signer
+from meterhouse.core.call import Attestation, Call, Following, NewIds, Signer
 from meterhouse.core.catalog import Catalog, Platform
 from meterhouse.core.outcome import Fault, FaultCode
 from meterhouse.core.profile import NEWEST
 from meterhouse.core.shapes import Answer, MeterUsageRequest, RegisterUsageRequest, RegisterUsageResult
-from meterhouse.core.usage import timestamp_of
+from meterhouse.core.usage import text_of_id, timestamp_of
 from meterhouse.ledger.protocol import Ledger
 from meterhouse.service.house import House
 from meterhouse.service.operations import OPERATIONS, Operation
@@ -54,9 +54,10 @@ class Occasion:
         """Not of interest before the turn is over."""
 
 
-def ids(count: int) -> Sequence[bytes]:
+def ids(count: int) -> NewIds:
     """That many ids."""
-    return [os.urandom(16) for _ in range(count)]
+    octets = [os.urandom(16) for _ in range(count)]
+    return NewIds(octets, [text_of_id(each) for each in octets])
 
 
 async def unsigned(_attestation: Attestation) -> RegisterUsageResult:

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from meterhouse.core.call import Call, Following, Plan, Signer
+from meterhouse.core.call import Call, Following, NewIds, Plan, Signer
 from meterhouse.core.catalog import Catalog, Workload
 from meterhouse.core.outcome import Fault, FaultCode
 from meterhouse.core.profile import NEWEST, Profile
-from meterhouse.core.usage import BOTH_FORMS, BY_LICENSE, BY_PRODUCT, ClaimKey, Kept, Partition, RecordKey
+from meterhouse.core.usage import BOTH_FORMS, BY_LICENSE, BY_PRODUCT, ClaimKey, Kept, Partition, RecordKey, text_of_id
 
 Rule = Callable[[Call[Any], Catalog, int], Plan]
 
@@ -20,10 +20,11 @@ class KeptRecords:
         self.claims: dict[tuple[Partition, ClaimKey], bytes] = {}
         self._ids = 0
 
-    def ids(self, count: int) -> Sequence[bytes]:
+    def ids(self, count: int) -> NewIds:
         """That many ids, none given before."""
         self._ids += count
-        return [number.to_bytes(16, "big") for number in range(self._ids - count + 1, self._ids + 1)]
+        octets = [number.to_bytes(16, "big") for number in range(self._ids - count + 1, self._ids + 1)]
+        return NewIds(octets, [text_of_id(each) for each in octets])
 
 
 class PlannedView:

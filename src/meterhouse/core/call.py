@@ -70,8 +70,17 @@ class View(Protocol):
         """Whether usage may be kept under both forms of naming it; where not, no rival can be."""
 
 
-RecordIds = Callable[[int], Sequence[bytes]]
-"""Gives that many new record ids, 16 bytes each (random UUIDs, version 4)."""
+class NewIds(NamedTuple):
+    """Record ids that were never given before: random UUIDs, version 4."""
+
+    octets: Sequence[bytes]
+    """16 bytes each, as they are kept."""
+    texts: Sequence[str]
+    """The same as clients see them (`usage.text_of_id`)."""
+
+
+RecordIds = Callable[[int], NewIds]
+"""Gives that many new record ids."""
 
 
 class DoubleBilling(NamedTuple):

@@ -20,7 +20,7 @@ from typing import Final, overload
 from msgspec import Struct
 
 from meterhouse.core.allocations import allocation_breach, allotments, tag_breach
-from meterhouse.core.call import Call, DoubleBilling, Following, Plan, RecordIds, Refusal, View, answered
+from meterhouse.core.call import Call, DoubleBilling, Following, NewIds, Plan, RecordIds, Refusal, View, answered
 from meterhouse.core.catalog import Catalog, IdenticalRepeat, Product, WindowEdge
 from meterhouse.core.meaning import Meanings, Meant, Said, meanings_of
 from meterhouse.core.moment import HOUR, SECOND
@@ -47,7 +47,6 @@ from meterhouse.core.usage import (
     Series,
     micros_of,
     text_of_id,
-    texts_of_ids,
 )
 from meterhouse.core.window import window_at, window_breach
 
@@ -257,14 +256,14 @@ def _follow(
             raise Refusal(Step.LICENSE_PERIOD, place, FaultCode.INVALID_LICENSE, reason).fault()
     if refusal is not None:
         raise refusal.fault()
-    keys, ids = judged.keys, record_ids(len(judged.keys))
+    keys, new = judged.keys, record_ids(len(judged.keys))
     if view.both_forms or judged.subscribed is not None or not keys.are_distinct() or view.keeps_any(keys):
-        return _follow_one_by_one(judged, repeated, view, ids)
+        return _follow_one_by_one(judged, repeated, view, new)
     # Nothing of the request is known yet and all of it is taken, as in most: the same as one by one, in a third of the
     # time (a property test holds both against a second model of the contract).
     allocations = None if judged.allocations is None else list(_allotments(judged))
-    entries = Entries(keys, judged.timestamps, judged.quantities, ids, allocations)
-    results = list(map(UsageRecordResult, judged.said, repeat(SUCCESS), texts_of_ids(ids)))
+    entries = Entries(keys, judged.timestamps, judged.quantities, new.octets, allocations)
+    results = list(map(UsageRecordResult, judged.said, repeat(SUCCESS), new.texts))
     return Following(BatchMeterUsageResult(results, []), entries, (), True, [Outcome.ACCEPTED] * len(results))
 
 
@@ -272,7 +271,7 @@ def _allotments(judged: _Judged) -> Iterable[tuple[Allotment, ...]]:
     return repeat(()) if judged.allocations is None else map(allotments, judged.allocations)
 
 
-def _follow_one_by_one(judged: _Judged, repeated: IdenticalRepeat, view: View, ids: Sequence[bytes]) -> Following:
+def _follow_one_by_one(judged: _Judged, repeated: IdenticalRepeat, view: View, new: NewIds) -> Following:
     """Each record as if those before it had been sent before."""
     results, entries, outcomes, warnings = [], [], [], []
     added: dict[RecordKey, Kept] = {}
@@ -283,10 +282,10 @@ def _follow_one_by_one(judged: _Judged, repeated: IdenticalRepeat, view: View, i
         subscribed = judged.subscribed is None or judged.subscribed[place]
         if kept is None and subscribed:
             outcome = Outcome.ACCEPTED
-            kept = added[key] = Kept(quantity_micros, ids[place])
-            entries.append(Entry(key, judged.timestamps[place], quantity_micros, ids[place], allocations))
+            kept = added[key] = Kept(quantity_micros, new.octets[place])
+            entries.append(Entry(key, judged.timestamps[place], quantity_micros, kept.record_id, allocations))
             if view.both_forms:
-                warnings.extend(_double_billings(key, judged.meanings[place].rivals, ids[place], view, added))
+                warnings.extend(_double_billings(key, judged.meanings[place].rivals, kept.record_id, view, added))
         else:
             outcome = _outcome(quantity_micros, kept, subscribed=subscribed)
         results.append(_result(said, outcome, kept, repeated))

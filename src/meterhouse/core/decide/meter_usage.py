@@ -189,7 +189,7 @@ class _Metering(msgspec.Struct, frozen=True):
         kept = self._kept(view)
         if dry_run:
             return self._dry_run(record_ids)
-        (record_id,) = (kept.record_id,) if kept is not None else record_ids(1)
+        (record_id,) = (kept.record_id,) if kept is not None else record_ids(1).octets
         claims = []
         if first_call and not self.preview:
             claims.append((self.success, b""))
@@ -219,7 +219,7 @@ class _Metering(msgspec.Struct, frozen=True):
         """Allowed, and nothing is kept: an id that exists nowhere, or AWS's literal answer."""
         if self.literal_dry_run:
             raise Fault(FaultCode.DRY_RUN_OPERATION, "the request would have succeeded, but DryRun is set")
-        return Following(MeterUsageResult(text_of_id(record_ids(1)[0])))
+        return Following(MeterUsageResult(record_ids(1).texts[0]))
 
     def _entry(self, record_id: bytes) -> Entry:
         allocations = allotments(self.said.usage_allocations)

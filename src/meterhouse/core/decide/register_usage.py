@@ -54,7 +54,7 @@ def plan_register_usage(call: Call[RegisterUsageRequest], catalog: Catalog, now_
             claims.append((success, b""))
         if not registered:
             claims.append((registration, now_micros.to_bytes(_INSTANT_BYTES, "big", signed=True)))
-        entries = [] if registered else [Entry(record_key, now_micros, 0, record_ids(1)[0])]
+        entries = [] if registered else [Entry(record_key, now_micros, 0, record_ids(1).octets[0])]
         return Following(
             RegisterUsageResult(),
             entries,
