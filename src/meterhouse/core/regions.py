@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from typing import Final
 
 REGION_PATTERN: Final = r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}"
@@ -10,6 +11,7 @@ REGION_PATTERN: Final = r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}"
 _REGION: Final = re.compile(REGION_PATTERN)
 
 
+@lru_cache(maxsize=256)
 def well_formed(region: str) -> bool:
     """Whether a name is of the form of a Region's (`eu-west-1`)."""
     return _REGION.fullmatch(region) is not None

@@ -51,13 +51,21 @@ def pack(header: Header, entries: Sequence[Entry], numbers: Sequence[int]) -> by
         Body(
             header,
             numbers,
-            [first, *[timestamp - first for timestamp in timestamps[1:]]],
+            [first, *_distances(timestamps)],
             columns.quantities,
             b"".join(columns.record_ids),
             None if _as_said(hours, timestamps) else hours,
             columns.allocations,
         )
     )
+
+
+def _distances(timestamps: Sequence[int]) -> Sequence[int]:
+    """Of all but the first, from it. Mostly one instant is all there is."""
+    first = timestamps[0]
+    if timestamps.count(first) == len(timestamps):
+        return [0] * (len(timestamps) - 1)
+    return [timestamp - first for timestamp in timestamps[1:]]
 
 
 def _as_said(hours: Sequence[int], timestamps: Sequence[int]) -> bool:

@@ -170,7 +170,7 @@ def _judge_records(
     `_first_refusal` is asked record by record about the others.
     """
     profile, saids = call.profile, call.request.usage_records
-    timestamps = [at * SECOND if type(at := said.timestamp) is int else micros_of(at) for said in saids]
+    timestamps = _timestamps(saids)
     first_micros, last_micros = min(timestamps), max(timestamps)
     decimals = [said.quantity_as_decimal for said in saids]
     allocations = [said.usage_allocations for said in saids]
@@ -204,6 +204,15 @@ def _judge_records(
         _doubtful(meanings.each, timestamps) if meanings.forms & BY_LICENSE else (),
     )
     return min(refusals, default=None), judged
+
+
+def _timestamps(saids: Sequence[Said]) -> Sequence[int]:
+    """In microseconds."""
+    said = [one.timestamp for one in saids]
+    first = said[0]
+    if said.count(first) == len(said):  # usage of an hour is mostly said together, and under one instant
+        return [micros_of(first)] * len(said)
+    return [at * SECOND if type(at) is int else micros_of(at) for at in said]
 
 
 def _hours(timestamps: Sequence[int], first_micros: int, last_micros: int) -> Sequence[int]:
