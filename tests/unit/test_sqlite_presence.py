@@ -70,6 +70,20 @@ def test_the_hours_in_memory_are_few() -> None:
     assert [presence.absent([hour], [2]) for hour in (-1, 0, 1, 2, HOURS_KEPT + 1)] == [False, False, False, True, True]
 
 
+@pytest.mark.parametrize("first", range(1, LIMIT))
+def test_of_series_beyond_the_bound_nothing_is_told(first: int) -> None:
+    """However far what memory has of an hour has grown, a series beyond the bound may always have a record there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite_presence, "SERIES_TOLD", LIMIT)
+        presence = Presence()
+        presence.read(ledger())
+        for number in range(first, LIMIT + 8):
+            presence.add([1], [number])
+            assert not presence.absent([1], [number])
+        assert [presence.absent([1], [number]) for number in range(1, first)] == [True] * (first - 1)
+        assert not any(presence.absent([1], [number]) for number in range(LIMIT, 4 * LIMIT))
+
+
 def test_nothing_is_told_until_the_file_was_read_again() -> None:
     """What was learnt in a transaction that failed is forgotten, and then nothing is absent before the next reading."""
     presence = Presence()

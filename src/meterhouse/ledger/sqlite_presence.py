@@ -57,7 +57,7 @@ class Presence:
             marks = self._hours.get(hour)
             if marks is not None and number < SERIES_TOLD:
                 if number >= len(marks):
-                    marks.extend(bytes(number + 1))  # so it grows seldom
+                    marks.extend(bytes(min(number + 1, SERIES_TOLD - len(marks))))  # twice as far, so it grows seldom
                 marks[number] = 1
 
     def _absent(self, hour: int, numbers: Sequence[int]) -> bool:
