@@ -10,7 +10,7 @@ a named tuple of named tuples.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
-from typing import Final, NamedTuple, overload
+from typing import Final, NamedTuple, TypeVar, overload
 
 from msgspec import Raw, Struct
 
@@ -53,7 +53,25 @@ class RecordKey(Struct, frozen=True, cache_hash=True, gc=False):
     series: Series
 
 
-class RecordKeys(Sequence[RecordKey]):
+def same_in_all(column: Sequence[int]) -> int | None:
+    """What all of a column are, if they are one: mostly a request's records are of one hour, said under one instant."""
+    return column[0] if column and column.count(column[0]) == len(column) else None
+
+
+one_type = TypeVar("one_type")
+
+
+class _ByColumns(Sequence[one_type]):
+    """Equal to any sequence of the same, and no more to be hashed than a list."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment] # what is equal to a list has no more of a hash than a list
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+
+class RecordKeys(_ByColumns[RecordKey]):
     """Several keys, by columns. Each is made a `RecordKey` only where it is asked for."""
 
     __slots__ = ("hours", "series")
@@ -64,11 +82,6 @@ class RecordKeys(Sequence[RecordKey]):
 
     def __len__(self) -> int:
         return len(self.series)
-
-    __hash__ = None  # type: ignore[assignment] # as of every sequence that may be a list
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
 
     def __iter__(self) -> Iterator[RecordKey]:
         return map(RecordKey, self.hours, self.series)
@@ -83,12 +96,12 @@ class RecordKeys(Sequence[RecordKey]):
         return RecordKey(self.hours[place], self.series[place])
 
     def by_hour(self) -> Iterable[tuple[int, Sequence[Series]]]:
-        """Each hour with its series. Mostly one hour is all there is."""
-        hours = self.hours
-        if hours and hours.count(hours[0]) == len(hours):
-            return ((hours[0], self.series),)
+        """Each hour with its series."""
+        only = same_in_all(self.hours)
+        if only is not None:
+            return ((only, self.series),)
         found: dict[int, list[Series]] = {}
-        for hour, series in zip(hours, self.series, strict=True):
+        for hour, series in zip(self.hours, self.series, strict=True):
             found.setdefault(hour, []).append(series)
         return found.items()
 
@@ -137,7 +150,7 @@ class Entry(Struct, frozen=True, gc=False):
     allocations: tuple[Allotment, ...] = ()
 
 
-class Entries(Sequence[Entry]):
+class Entries(_ByColumns[Entry]):
     """Records to be kept, by columns, as engines write them. Each is made an `Entry` only where it is asked for."""
 
     __slots__ = ("allocations", "keys", "quantities", "record_ids", "timestamps")
@@ -161,11 +174,6 @@ class Entries(Sequence[Entry]):
 
     def __len__(self) -> int:
         return len(self.keys)
-
-    __hash__ = None  # type: ignore[assignment] # as of every sequence that may be a list
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
 
     def __iter__(self) -> Iterator[Entry]:
         allocations = repeat(()) if self.allocations is None else self.allocations

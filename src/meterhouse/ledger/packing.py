@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from meterhouse.core.moment import hour_of
-from meterhouse.core.usage import Allotment, Entry, RecordKey, Series, columns_of
+from meterhouse.core.usage import Allotment, Entry, RecordKey, Series, columns_of, same_in_all
 from meterhouse.ledger.judge import RECORD_ID_BYTES
 from meterhouse.ledger.protocol import Header
 
@@ -61,18 +61,18 @@ def pack(header: Header, entries: Sequence[Entry], numbers: Sequence[int]) -> by
 
 
 def _distances(timestamps: Sequence[int]) -> Sequence[int]:
-    """Of all but the first, from it. Mostly one instant is all there is."""
-    first = timestamps[0]
-    if timestamps.count(first) == len(timestamps):
+    """Of all but the first, from it."""
+    if same_in_all(timestamps) is not None:
         return [0] * (len(timestamps) - 1)
+    first = timestamps[0]
     return [timestamp - first for timestamp in timestamps[1:]]
 
 
 def _as_said(hours: Sequence[int], timestamps: Sequence[int]) -> bool:
-    """Whether each hour is that of its timestamp. Mostly one hour is all there is, and then the ends tell."""
-    first = hours[0]
-    if hours.count(first) == len(hours):
-        return hour_of(min(timestamps)) == first == hour_of(max(timestamps))
+    """Whether each hour is that of its timestamp. Of one hour the ends tell."""
+    only = same_in_all(hours)
+    if only is not None:
+        return hour_of(min(timestamps)) == only == hour_of(max(timestamps))
     return all(hour_of(timestamp) == hour for hour, timestamp in zip(hours, timestamps, strict=True))
 
 

@@ -376,9 +376,8 @@ def _append_of(known: _Known, head: _Head, judged: Judged) -> _Append:
     position, forms = head.position, head.forms
     for _, position, header, entries in judged.rows:
         columns = columns_of(entries)
-        numbers = [number_of(key.series) for key in columns.keys]
-        hours = [key.hour for key in columns.keys]
-        records += zip(hours, numbers, columns.quantities, repeat(position), columns.record_ids)
+        numbers = [number_of(series) for series in columns.keys.series]
+        records += zip(columns.keys.hours, numbers, columns.quantities, repeat(position), columns.record_ids)
         rows.append((position, header.received_micros, pack(header, columns, numbers)))
     for series in new:
         forms |= BY_LICENSE if series.license else BY_PRODUCT

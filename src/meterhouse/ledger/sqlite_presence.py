@@ -14,6 +14,7 @@ from typing import Final
 
 import apsw
 
+from meterhouse.core.usage import same_in_all
 from meterhouse.ledger.sqlite_schema import SERIES_BITS
 
 HOURS_KEPT: Final = 8
@@ -43,8 +44,9 @@ class Presence:
 
     def absent(self, hours: Sequence[int], numbers: Sequence[int]) -> bool:
         """Whether certainly none of the records is there that these hours and series make, one each."""
-        if hours.count(hours[0]) == len(hours):  # as mostly
-            return self._absent(hours[0], numbers)
+        only = same_in_all(hours)
+        if only is not None:
+            return self._absent(only, numbers)
         return all(self._absent(hour, (number,)) for hour, number in zip(hours, numbers, strict=True))
 
     def add(self, hours: Sequence[int], numbers: Sequence[int]) -> None:

@@ -13,9 +13,7 @@ connection sees what is there. Nothing of a failed group was acknowledged, which
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain
-from operator import itemgetter
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 import apsw
 import msgspec
@@ -29,7 +27,6 @@ from meterhouse.core.usage import (
     Partition,
     RecordKey,
     RecordKeys,
-    Series,
     columns_of,
     keys_by_columns,
 )
@@ -37,13 +34,11 @@ from meterhouse.ledger.gather import Unfit
 from meterhouse.ledger.judge import Judged, Sight, Turn, Verdict, judge
 from meterhouse.ledger.packing import pack
 from meterhouse.ledger.protocol import CannotOpen, Document, Stale
+from meterhouse.ledger.sqlite_placing import NOWHERE, Look, Placed, Run, in_order, places_of
 from meterhouse.ledger.sqlite_presence import Presence
-from meterhouse.ledger.sqlite_rows import Rows, Value, fetch
+from meterhouse.ledger.sqlite_rows import Rows, fetch
 from meterhouse.ledger.sqlite_schema import POSITION_BITS, SERIES_BITS
 from meterhouse.ledger.sqlite_series import SERIES_KEPT, SeriesNumbers
-
-NOWHERE: Final = -(2**63)
-"""A key under which nothing is."""
 
 _UNFIT: Final = (
     apsw.ConstraintError,
@@ -80,16 +75,7 @@ _PUT_DOCUMENTS: Final = Rows(
 _USAGE_TABLES: Final = ("usage_records", "claims", "journal", "series", "partitions")
 
 
-class _Placed(NamedTuple):
-    """Where a turn's records would be."""
-
-    numbers: Sequence[int]
-    """Those of their series."""
-    places: Sequence[int]
-    """The keys of their rows."""
-
-
-_AllPlaced = Mapping[int, _Placed]
+_AllPlaced = Mapping[int, Placed]
 """By the identity of the keys that a turn named: mostly just they are kept, and need not be looked for twice."""
 
 
@@ -103,29 +89,6 @@ class _Known:
         self.position = position
         self.records = records
         self.forms = forms
-
-
-class _Look:
-    """What a group looks at in one partition, by columns."""
-
-    __slots__ = ("hours", "named", "series")
-
-    def __init__(self) -> None:
-        self.hours: list[int] = []
-        self.series: list[Series] = []
-        self.named: list[tuple[int, int, int]] = []
-        """The keys that a turn named, by their identity; where they begin and end in the columns."""
-
-    def add(self, keys: RecordKeys) -> None:
-        """Looks there too."""
-        self.hours += keys.hours
-        self.series += keys.series
-
-    def add_named(self, keys: Sequence[RecordKey]) -> None:
-        """Looks there too, for a turn that named these and lives as long as the group."""
-        start = len(self.series)
-        self.add(keys_by_columns(keys))
-        self.named.append((id(keys), start, len(self.series)))
 
 
 class Writer:
@@ -270,8 +233,8 @@ class Writer:
 
     def _look(self, db: apsw.Connection, turns: Sequence[Turn]) -> tuple[dict[Partition, Sight], _AllPlaced]:
         sights: dict[Partition, Sight] = {}
-        looks: dict[Partition, _Look] = {}
-        placed: dict[int, _Placed] = {}
+        looks: dict[Partition, Look] = {}
+        placed: dict[int, Placed] = {}
         forms = self._forms(turns)
         claims: list[tuple[int, str, str]] = []
         for turn in turns:
@@ -282,7 +245,7 @@ class Writer:
                 continue
             look = looks.get(partition)
             if look is None:
-                look = looks[partition] = _Look()
+                look = looks[partition] = Look()
             self._look_for(known, keys.records, look, placed)
             if forms[partition] == BOTH_FORMS:
                 look.add(keys_by_columns(self._worth_reading(known, keys.rivals)))
@@ -295,14 +258,14 @@ class Writer:
             sights[partition] = Sight(known.position, kept, made.get(known.id, {}), both_forms=both_forms)
         return sights, placed
 
-    def _look_for(self, known: _Known, keys: Sequence[RecordKey], look: _Look, placed: dict[int, _Placed]) -> None:
+    def _look_for(self, known: _Known, keys: Sequence[RecordKey], look: Look, placed: dict[int, Placed]) -> None:
         """Adds to a look what a turn named, unless memory tells that nothing is kept there."""
         columns = keys_by_columns(keys)
         numbers = self._series.young(known.id, columns.series)
         if numbers is None:
             look.add_named(keys)
         elif numbers:
-            placed[id(keys)] = _Placed(numbers, _places(columns.hours, numbers))
+            placed[id(keys)] = Placed(numbers, places_of(columns.hours, numbers))
             if not self._presence.absent(columns.hours, numbers):
                 look.add(columns)
 
@@ -320,7 +283,7 @@ class Writer:
         return [rival for rival in rivals if known.forms & (BY_LICENSE if rival.series.license else BY_PRODUCT)]
 
     def _find_records(
-        self, db: apsw.Connection, known: _Known, look: _Look, placed: dict[int, _Placed]
+        self, db: apsw.Connection, known: _Known, look: Look, placed: dict[int, Placed]
     ) -> dict[RecordKey, Kept]:
         """What is kept under the keys looked at; `placed` learns where those are whose series all have numbers."""
         if not look.series:
@@ -333,7 +296,7 @@ class Writer:
         for keys, start, end in look.named:
             theirs = numbers[start:end]
             if None not in theirs:
-                placed[keys] = _Placed(cast("list[int]", theirs), places[start:end])
+                placed[keys] = Placed(cast("list[int]", theirs), places[start:end])
         sought = [place for place in places if place != NOWHERE]
         found = fetch(db, _FIND_RECORDS, (apsw.carray(array("q", sought)),)) if sought else []
         if not found:
@@ -356,7 +319,7 @@ class Writer:
             return
         journal: list[tuple[int, int, bytes]] = []
         touched: dict[Partition, _Known] = {}
-        runs: list[_Run] = []
+        runs: list[Run] = []
         for partition, position, header, entries in judged.rows:
             known = touched[partition] = self._settled(partition)
             known.position = position
@@ -375,18 +338,18 @@ class Writer:
             claims.append((known.id, kind, name, value))
         self._series.add(db)
         if runs:
-            _ADD_RECORDS.insert_columns(db, _in_order(runs))
+            _ADD_RECORDS.insert_columns(db, in_order(runs))
         _ADD_CLAIMS.insert(db, claims)
         _ADD_JOURNAL.insert(db, journal)
         _PUT_PARTITIONS.insert(
             db, [(known.id, *name, known.position, known.records, known.forms) for name, known in touched.items()]
         )
 
-    def _placed(self, known: _Known, keys: RecordKeys) -> _Placed:
+    def _placed(self, known: _Known, keys: RecordKeys) -> Placed:
         """Where records are kept; what has no number yet is given one."""
         numbers, forms = self._series.given(known.id, keys.series)
         known.forms |= forms
-        return _Placed(numbers, _places(keys.hours, numbers))
+        return Placed(numbers, places_of(keys.hours, numbers))
 
     def _settled(self, partition: Partition) -> _Known:
         known = self._partitions.get(partition)
@@ -394,25 +357,3 @@ class Writer:
             known = self._partitions[partition] = _Known(self._next_partition, 0, 0, 0)
             self._next_partition += 1
         return known
-
-
-def _places(hours: Sequence[int], numbers: Sequence[int]) -> list[int]:
-    if hours and hours.count(hours[0]) == len(hours):  # as mostly
-        first = hours[0] << SERIES_BITS
-        return [first | number for number in numbers]
-    return [(hour << SERIES_BITS) | number for hour, number in zip(hours, numbers, strict=True)]
-
-
-_Run = tuple[Sequence[int], Sequence[int], Sequence[bytes], Sequence[int]]
-"""A request's records, as the columns of their table."""
-
-
-def _in_order(runs: list[_Run]) -> Sequence[Sequence[Value]]:
-    """The columns of all runs, in the order of their keys: a row is found in the page of the one before it."""
-    runs.sort(key=itemgetter(0))
-    columns = [list(chain.from_iterable(column)) for column in zip(*runs, strict=True)]
-    places = columns[0]
-    if places == sorted(places):  # sellers name their customers in one order, so that mostly runs do not overlap
-        return columns
-    order = sorted(range(len(places)), key=places.__getitem__)
-    return [[column[place] for place in order] for column in columns]
