@@ -133,6 +133,33 @@ def test_it_ends_without_a_trace(number: signal.Signals, tmp_path: Path) -> None
         socket.create_connection(("127.0.0.1", int(demo.url.rpartition(":")[2])), timeout=PATIENCE_SECONDS)
 
 
+ENDED_BESIDE: Final = """
+import signal, subprocess, sys, threading
+from pathlib import Path
+from meterhouse.demo.service import Service
+
+signal.signal(signal.SIGHUP, signal.default_int_handler)
+with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+    waits = threading.Event()
+    beside = threading.Thread(target=lambda: (waits.wait(), signal.pthread_kill(threading.get_ident(), signal.SIGHUP)))
+    beside.start()
+    try:
+        waits.set()
+        Service(running, Path()).wait()
+    except KeyboardInterrupt:
+        print("interrupted")
+    running.kill()
+"""
+
+
+def test_a_signal_that_does_not_reach_the_wait_ends_it() -> None:
+    """Where the system gives the signal to another thread than the one that waits, the demo ends all the same."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDED_BESIDE], capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
+    )
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
 def test_a_port_that_is_taken_is_said_in_one_sentence(tmp_path: Path) -> None:
     """Nothing is told where nothing can be served."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -3,12 +3,13 @@
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 READY: Final = "Meterhouse is ready at "
 _STOP_SECONDS: Final = 30
+_LOOK_UP_SECONDS: Final = 1
 
 
 class Ended(Exception):
@@ -32,7 +33,12 @@ class Service:
 
     def wait(self) -> None:
         """Returns never: raises Ended when the service has ended by itself."""
-        code = self._running.wait()
+        while True:
+            # Not for ever at once: a signal that comes just before the wait begins, or to another thread, does not end
+            # it, and Python would raise the Ctrl-C only behind it.
+            with suppress(subprocess.TimeoutExpired):
+                code = self._running.wait(_LOOK_UP_SECONDS)
+                break
         said = self._log.read_text(encoding="utf-8").splitlines() or [f"The service ended with exit code {code}."]
         raise Ended(said[-1].removeprefix("meterhouse: "))
 
